@@ -1,0 +1,86 @@
+"""YAML with the plain values of YAML 1.2, as people expect them, and errors in one line.
+
+PyYAML follows 1.1, where `1e-4` is a string, `no` is false, `010` is eight and `1:30` is ninety.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+from yaml.constructor import ConstructorError
+
+from vqa.errors import InputError
+
+# kind -> its pattern, and the characters it may begin with
+_KINDS = {
+    "null": (r"|~|null|Null|NULL", ["", *"~nN"]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
+    "int": (r"[-+]?[0-9]+(_[0-9]+)*", [*"-+0123456789"]),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        [*"-+.0123456789"],
+    ),
+}
+
+
+def parse(text: str, where: str) -> Any:
+    """Read a YAML document. Raises InputError, beginning with `where` and the line."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{where}{line}: {error.problem or error.context}") from error
+    except RecursionError as error:
+        raise InputError(f"{where}: nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def value(text: str, where: str) -> Any:
+    """Read one value: a list, a mapping or quoted text as in YAML, else a plain value.
+
+    Plain text may hold what a document would cut or refuse (`a: b`, `x # y`, `@home`).
+    """
+    if text[:1] in ("[", "{", '"', "'"):
+        return parse(text, where)
+    loader = _Loader("")
+    try:
+        tag = loader.resolve(yaml.ScalarNode, text, (True, False))
+        return loader.construct_object(yaml.ScalarNode(tag, text))
+    except ValueError as error:  # a number of thousands of digits
+        raise InputError(f"{where}: {error}") from error
+    finally:
+        loader.dispose()
+
+
+class _Loader(yaml.SafeLoader):
+    pass
+
+
+def _int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    return int(node.value)  # SafeLoader reads 010 as eight
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    """A mapping with text as keys, each given once: SafeLoader silently keeps the last."""
+    found: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = key_node.value
+        if not isinstance(key, str):
+            raise ConstructorError(None, None, "a key must be text", key_node.start_mark)
+        if key in found:
+            raise ConstructorError(None, None, f"{key} is set twice", key_node.start_mark)
+        found[key] = loader.construct_object(value_node, deep=True)
+    return found
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _kind, (_pattern, _first) in _KINDS.items():
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), _first
+    )
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
