@@ -1,0 +1,273 @@
+"""The only door for pixels: a path, bytes, a file or a PIL image becomes a safe RGB picture."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+import warnings
+from typing import IO, BinaryIO
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from vqa.errors import InputError
+
+Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
+
+FORMATS = "JPEG, PNG, WebP, GIF, BMP or TIFF"
+
+# By content, never by name. The readers are called directly instead of through `Image.open`: a
+# JPEG stays the first picture of a multi-picture file, and no PIL size warning gets in the way of
+# our own limit, which is checked on the header.
+_READERS: tuple[tuple[re.Pattern[bytes], type[ImageFile.ImageFile]], ...] = (
+    (re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImagePlugin.WebPImageFile),
+    (re.compile(rb"GIF8[79]a"), GifImagePlugin.GifImageFile),
+    (re.compile(rb"BM"), BmpImagePlugin.BmpImageFile),
+    (re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImagePlugin.TiffImageFile),
+)
+_NOT_PICTURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"\s*(<\?xml|<!--|<!doctype svg|<svg)", re.I), "an SVG drawing or other XML"),
+    (re.compile(rb"....ftyp(heic|heix|mif1|msf1|hevc)", re.DOTALL), "a HEIC picture"),
+    (re.compile(rb"....ftypavi[fs]", re.DOTALL), "an AVIF picture"),
+    (re.compile(rb"....ftyp", re.DOTALL), "a video"),
+    (re.compile(rb"%PDF"), "a PDF"),
+    (re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]+\Z"), "text"),
+)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112  # EXIF tag
+
+
+# The damage that PIL warns of in text of its own either does not matter or ends as an ImageError.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+class ImageError(InputError):
+    """A picture that cannot be used; the message names it and says why."""
+
+
+def load_image(source: Source, max_pixels: int = 64_000_000) -> Image.Image:
+    """Load a picture as RGB, upright, with nothing attached (no EXIF, profile or open file).
+
+    `source` is a path, the content of a file as bytes, an open binary file, or a PIL image. JPEG,
+    PNG, WebP, GIF, BMP and TIFF are read, recognised by content. More than `max_pixels` (width x
+    height) are refused before anything is decoded. Transparency is put on white, 16 bits are scaled
+    to 8, of an animation the first frame is taken.
+
+    Raises ImageError, and nothing else, for whatever is wrong with the picture.
+    """
+    name = _name(source)
+    try:
+        if isinstance(source, Image.Image):
+            return _finish(source, name, max_pixels)
+        with _opened(source, name) as file:
+            return _decode(file, name, max_pixels)
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{name} does not fit into memory.") from error
+    except Exception as error:  # PIL raises nearly any type on a damaged file
+        what = " ".join(str(error).split()).rstrip(".")
+        what = what if " " in what else "its content does not follow the format"
+        raise ImageError(f"{name} is damaged: {what}.") from error
+
+
+def _name(source: Source) -> str:
+    """How a message calls the picture: always one line that any terminal can print."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"The picture ({len(source):,} bytes)"
+    name = getattr(source, "name", None) if hasattr(source, "read") else source
+    if not isinstance(name, (str, os.PathLike)):
+        return "The picture"
+    text = os.fsdecode(name)
+    text = text if len(text) <= 300 else f"{text[:100]}...{text[-100:]}"
+    return text if text.isprintable() and text.strip() else ascii(text)
+
+
+def _opened(source: object, name: str) -> IO[bytes]:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return io.BytesIO(source)
+    if isinstance(source, (str, os.PathLike)):
+        return _opened_path(os.fsdecode(source), name)
+    if not hasattr(source, "read"):
+        kind = type(source).__name__
+        raise ImageError(
+            f"A {kind} is no picture: give a path, bytes, a binary file or a PIL image."
+        )
+    if source.seekable() if hasattr(source, "seekable") else hasattr(source, "seek"):
+        source.seek(0)  # type: ignore[attr-defined]
+    data = source.read()
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise ImageError(f"{name} was opened as text: open it in binary mode.")
+    return io.BytesIO(data)
+
+
+def _opened_path(path: str, name: str) -> BinaryIO:
+    if re.match(r"[a-z][a-z0-9+.-]+://|data:", path, re.I):
+        raise ImageError(f"{name} is a URL: download the picture and give its path.")
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError(f"{name} is a directory: name a picture in it.")
+        if not stat.S_ISREG(mode):
+            raise ImageError(f"{name} is not a file (a device or pipe).")
+        return open(path, "rb")
+    except FileNotFoundError as error:
+        raise ImageError(f"{name}: no such file; check the path.") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        why = getattr(error, "strerror", None) or error
+        raise ImageError(f"{name} cannot be read: {why}.") from error
+
+
+def _decode(file: IO[bytes], name: str, max_pixels: int) -> Image.Image:
+    head = file.read(512)
+    size = file.seek(0, io.SEEK_END)
+    if not head:
+        raise ImageError(f"{name} is empty (0 bytes).")
+    reader = next((reader for magic, reader in _READERS if magic.match(head)), None)
+    if reader is None:
+        what = next((what for magic, what in _NOT_PICTURES if magic.match(head)), "something else")
+        raise ImageError(f"{name} is {what}, not a picture: convert it to {FORMATS}.")
+    if early := _size_in_header(head):
+        _check_size(*early, name, max_pixels)
+    file.seek(0)
+    try:
+        image = reader(file)
+        _check_size(*image.size, name, max_pixels)
+        image.load()
+    except (ImageError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} has too many pixels: make it smaller.") from error
+    except Exception as error:
+        if _ends_early(head, size, str(error)):
+            raise ImageError(f"{name} ends too early: the file is not complete.") from error
+        raise
+    return _finish(image, name, max_pixels)
+
+
+def _size_in_header(head: bytes) -> tuple[int, int] | None:
+    """Width and height of the formats whose readers allocate the picture while they open it."""
+
+    def number(at: int, count: int) -> int:
+        return int.from_bytes(head[at : at + count], "little")
+
+    if head[:4] == b"GIF8":
+        return number(6, 2), number(8, 2)
+    match head[12:16] if head[:4] == b"RIFF" else b"":
+        case b"VP8X":
+            return number(24, 3) + 1, number(27, 3) + 1
+        case b"VP8L":
+            return (number(21, 4) & 0x3FFF) + 1, (number(21, 4) >> 14 & 0x3FFF) + 1
+        case b"VP8 ":
+            return number(26, 2) & 0x3FFF, number(28, 2) & 0x3FFF
+    return None
+
+
+def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"{name} has no pixels ({width} x {height}).")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name} has too many pixels ({width:,} x {height:,}; at most {max_pixels:,} in all): "
+            "make it smaller."
+        )
+
+
+def _ends_early(head: bytes, size: int, message: str) -> bool:
+    """Whether a file of `size` bytes that failed with `message` was cut off."""
+    if head.startswith(b"RIFF"):
+        return int.from_bytes(head[4:8], "little") + 8 > size
+    if head[:4] in (b"II*\0", b"MM\0*"):  # the directory of a TIFF often stands at the end
+        order = "little" if head[0] == ord("I") else "big"
+        if int.from_bytes(head[4:8], order) + 2 > size:  # type: ignore[arg-type]
+            return True
+    cut = (
+        "truncated",
+        "unexpected end",
+        "eof",
+        "not enough image data",
+        "no more images",
+        "broken",
+    )
+    return size < 64 or any(word in message.lower() for word in cut)
+
+
+def _finish(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    """Bring a PIL image to upright RGB on white, as a new picture."""
+    _check_size(*image.size, name, max_pixels)
+    image.load()
+    orientation = _orientation(image)
+    if image.mode.startswith(("I", "F")):
+        image = _eight_bits(image)
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        image = _on_white(image)
+    rgb = image.convert("RGB")
+    if orientation in _TURNS:
+        rgb = rgb.transpose(_TURNS[orientation])
+    rgb.info = {}  # or an orientation would be applied again by the next call
+    return rgb
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF does not make a good picture bad
+        return 1
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    clear = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(clear, tuple) and max(clear) > 255:
+        image = image.copy()
+        image.info["transparency"] = tuple(value >> 8 for value in clear)  # was 16 bits a channel
+    rgba = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(rgba, mask=rgba.getchannel("A"))
+    return white
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale grey of 16 bits, 32 bits or floats to 8: nothing is clipped.
+
+    16 bits by 257. Wider integers the same where they stay within 16 bits, floats by 255 where they
+    stay within 0 to 1 and not at all within 0 to 255; else lowest to highest value become 0 to 255.
+    """
+    values = np.asarray(image)  # [H, W]
+    clear = image.info.get("transparency")
+    grey: np.ndarray = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
+    low, high = float(grey.min()), float(grey.max())
+    if image.mode.startswith("I") and low >= 0 and high <= 65535:
+        grey /= 257
+    elif image.mode == "F" and low >= 0 and high <= 1:
+        grey *= 255
+    elif image.mode.startswith("I") or low < 0 or high > 255:
+        half = max(
+            high / 2 - low / 2, 1e-30
+        )  # the difference itself may be more than a float holds
+        grey = (grey / 2 - low / 2) / half * 255
+    if isinstance(clear, int):
+        grey[values == clear] = 255
+    return Image.fromarray(np.rint(grey).astype(np.uint8))
