@@ -1,0 +1,253 @@
+"""Load any LLaVA directory, hub id, adapter or run; save; the names of what was saved."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    AutoConfig,
+    BitsAndBytesConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedModel,
+)
+
+import vqa.encoders  # noqa: F401  (registers the timm tower)
+from vqa import fingerprint
+from vqa.errors import InputError
+from vqa.files import atomic_write
+from vqa.model import ModuleReport, check_image_tokens, module_report
+
+Quantize = Literal["4bit", "8bit"]
+_RECORD = "vqa.json"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to answer."""
+
+    model: LlavaForConditionalGeneration
+    processor: LlavaProcessor
+    name: str
+    fingerprint: str
+    report: tuple[ModuleReport, ...]
+
+
+def load(
+    name: str,
+    *,
+    adapter: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: Quantize | None = None,
+) -> Loaded:
+    """Load `name`: `embedded`, a LLaVA directory, a hub id, or a directory with a peft adapter.
+
+    `device` is `auto` (accelerate spreads the layers over what is there), `cpu`, `cuda`, `cuda:1`,
+    `mps`. `dtype` `auto` is bfloat16 for weights stored in 16 bits, else as stored. `quantize`
+    leaves vision tower, projector and output head in `dtype`. An adapter is merged into the weights
+    unless they are quantized. Raises InputError with what to do.
+    """
+    if adapter is None and is_adapter(name):
+        name, adapter = base_of(name), name
+    source = resolve(name)
+    config = _llava_config(source, name)
+    torch_dtype = _dtype(dtype, config)
+    model = _load_weights(source, name, config, torch_dtype, device, quantize)
+    processor = _load_processor(source, name)
+    identity = _identity(source)
+    shown = name
+    if adapter is not None:
+        _check_base(adapter, name, source)
+        model = _apply_adapter(model, adapter, merge=quantize is None)
+        identity = fingerprint.of_json([identity, fingerprint.of_directory(adapter)])
+        shown = adapter
+    model.eval()
+    check_image_tokens(model, processor)
+    return Loaded(model, processor, shown, identity, module_report(model))
+
+
+def resolve(name: str) -> str:
+    """The directory or hub id behind a name; `embedded` is fetched and made on first use."""
+    if name in ("embedded", "embedded/base"):
+        from vqa import embedded
+
+        return str(embedded.model_directory() if name == "embedded" else embedded.base_directory())
+    return name
+
+
+def is_adapter(name: str) -> bool:
+    """Whether `name` is a directory with a peft adapter, as a fine-tuning run is."""
+    return (Path(name) / "adapter_config.json").is_file()
+
+
+def base_of(adapter: str) -> str:
+    """The name of the model that `adapter` was trained on."""
+    record = _read_json(Path(adapter) / "adapter_config.json")
+    base = record.get("base_model_name_or_path")
+    if not base:
+        raise InputError(f"{adapter}: adapter_config.json names no base model; give --model BASE")
+    return str(base)
+
+
+def save(loaded: Loaded, directory: str | Path) -> None:
+    """Write a plain LLaVA directory: safetensors, config and processor."""
+    loaded.model.save_pretrained(directory)
+    loaded.processor.save_pretrained(directory)
+
+
+def record_base(adapter: str | Path, base: str) -> None:
+    """Note beside an adapter which weights it was trained on; `load` refuses any other."""
+    source = resolve(base)
+    record = {"base": base, "base_fingerprint": _identity(source)}
+    with atomic_write(Path(adapter) / _RECORD) as file:
+        json.dump(record, file, indent=2)
+
+
+def _check_base(adapter: str, name: str, source: str) -> None:
+    path = Path(adapter) / _RECORD
+    if not path.is_file():  # an adapter that others made: peft checks the shapes
+        return
+    record = _read_json(path)
+    wanted, found = record.get("base_fingerprint"), _identity(source)
+    if wanted != found:
+        raise InputError(
+            f"{adapter} was trained on {record.get('base')} ({wanted}), but {name} here is {found}: "
+            "load it on the base that it was trained on"
+        )
+
+
+def _identity(source: str) -> str:
+    """Fingerprint of a directory's weights; a hub id stands for itself."""
+    return fingerprint.of_directory(source) if Path(source).is_dir() else source
+
+
+def _llava_config(source: str, name: str) -> Any:
+    path = Path(source)
+    if path.exists() and not (path / "config.json").is_file():
+        raise InputError(
+            f"{name}: no model here (a LLaVA directory has config.json, a run has "
+            "adapter_config.json)"
+        )
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        if path.exists():
+            raise InputError(f"{name}: config.json cannot be read: {_first_line(error)}") from error
+        raise InputError(
+            f"{name}: no such directory, and no hub could give a model of that name"
+        ) from error
+    if config.model_type != "llava":
+        raise InputError(
+            f"{name}: this is a {config.model_type} model, not LLaVA; a LLaVA directory is needed "
+            "(compose one from an encoder and a language model with `vqa train pretrain`)"
+        )
+    return config
+
+
+def _dtype(dtype: str, config: Any) -> torch.dtype:
+    names = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+    if dtype == "auto":
+        stored = config.dtype or config.text_config.dtype or torch.float32
+        return torch.bfloat16 if stored in (torch.float16, torch.bfloat16) else torch.float32
+    if dtype not in names:
+        raise InputError(f"--dtype {dtype}: choose auto, {', '.join(names)}")
+    return names[dtype]
+
+
+def _load_weights(
+    source: str,
+    name: str,
+    config: Any,
+    dtype: torch.dtype,
+    device: str,
+    quantize: Quantize | None,
+) -> LlavaForConditionalGeneration:
+    options: dict[str, Any] = {"config": config, "dtype": dtype, "use_safetensors": True}
+    if quantize is not None:
+        options["quantization_config"] = quantization(quantize, dtype)
+    if device != "auto":
+        options["device_map"] = {"": device}
+    elif torch.cuda.is_available() or quantize is not None:
+        options["device_map"] = "auto"
+    try:
+        return LlavaForConditionalGeneration.from_pretrained(source, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name}: cannot load the weights: {_first_line(error)}") from error
+
+
+def quantization(quantize: Quantize, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """bitsandbytes for the language model alone; these module names are matched from the root."""
+    kept = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+    if quantize == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
+    if quantize == "4bit":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=dtype,
+            llm_int8_skip_modules=kept,
+        )
+    raise InputError(f"--quantize {quantize}: choose 4bit or 8bit")
+
+
+def _load_processor(source: str, name: str) -> LlavaProcessor:
+    try:
+        return LlavaProcessor.from_pretrained(source)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{name}: the processor files are missing or broken (processor_config.json, "
+            f"preprocessor_config.json, tokenizer.json): {_first_line(error)}"
+        ) from error
+
+
+def _apply_adapter(
+    model: LlavaForConditionalGeneration, adapter: str, merge: bool
+) -> LlavaForConditionalGeneration:
+    from peft import PeftModel
+
+    if not is_adapter(adapter):
+        raise InputError(f"{adapter}: no adapter here (adapter_config.json is missing)")
+    try:
+        adapted = PeftModel.from_pretrained(model, adapter)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise InputError(f"{adapter}: the adapter does not fit: {_first_line(error)}") from error
+    if not merge:
+        return unwrap(adapted)
+    return merge_adapter(adapted)
+
+
+def merge_adapter(adapted: Any) -> LlavaForConditionalGeneration:
+    """Merge a peft model's adapter in float32 and return to the base's type: rounded only once."""
+    base: PreTrainedModel = adapted.get_base_model()
+    dtype = base.dtype
+    # parameters alone: the rotary embedding's buffers stay in float32 whatever the type
+    for parameter in adapted.parameters():
+        parameter.data = parameter.data.float()
+    merged = adapted.merge_and_unload()
+    for parameter in merged.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return merged
+
+
+def unwrap(adapted: Any) -> LlavaForConditionalGeneration:
+    """The LLaVA model inside a peft model, its adapter layers in place."""
+    return adapted.get_base_model()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {_first_line(error)}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a JSON object is expected")
+    return value
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

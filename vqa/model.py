@@ -1,0 +1,264 @@
+"""Compose a vision encoder, a projector and a language model into one LLaVA model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedModel,
+    ViTImageProcessor,
+)
+
+from vqa.encoders import TimmVisionModel, encoder_spec, patch_features
+from vqa.errors import InputError
+
+IMAGE_TOKEN = "<image>"
+
+# Put before a language model's own template: pictures become <image> lines before the text.
+_PICTURES_FIRST = (
+    "{%- set flat = namespace(messages=[]) -%}"
+    "{%- for message in messages -%}"
+    "{%- if message.content is string -%}{%- set text = message.content -%}"
+    "{%- else -%}{%- set text = namespace(value='') -%}"
+    "{%- for part in message.content if part.type == 'image' -%}"
+    "{%- set text.value = text.value + '<image>\\n' -%}{%- endfor -%}"
+    "{%- for part in message.content if part.type == 'text' -%}"
+    "{%- set text.value = text.value + part.text -%}{%- endfor -%}"
+    "{%- set text = text.value -%}{%- endif -%}"
+    "{%- set flat.messages = flat.messages + [{'role': message.role, 'content': text}] -%}"
+    "{%- endfor -%}"
+    "{%- set messages = flat.messages -%}"
+)
+
+
+@dataclass(frozen=True)
+class ModuleReport:
+    """One line of what a model is made of."""
+
+    name: str
+    kind: str
+    trainable: bool
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A LLaVA model with its processor and what it is made of."""
+
+    model: LlavaForConditionalGeneration
+    processor: LlavaProcessor
+    report: tuple[ModuleReport, ...]
+
+
+def compose(
+    vision: str | Path,
+    language: str | Path,
+    *,
+    chat_template: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+) -> Composed:
+    """Join the encoder `vision` and the language model `language` by a new random projector.
+
+    Each is a directory, a hub id, `embedded`, or for vision `timm:NAME` or `timm:NAME:SIZE`.
+    The encoder and the language model are frozen, the projector is trainable. `save_pretrained` of
+    model and processor gives a plain LLaVA directory; one with a timm encoder opens in transformers
+    after `import vqa`. Raises InputError where the two cannot work together.
+    """
+    tower, image_processor = _load_vision(str(vision))
+    spec = encoder_spec(tower.config)
+    text_model, tokenizer = _load_language(str(language), dtype)
+    if IMAGE_TOKEN not in tokenizer.get_vocab():
+        tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if len(tokenizer) > text_model.get_input_embeddings().num_embeddings:
+        _add_rows(text_model, len(tokenizer))
+    template = chat_template or (
+        _PICTURES_FIRST + tokenizer.chat_template if tokenizer.chat_template else None
+    )
+    if template is None:
+        raise InputError(f"{language}: its tokenizer has no chat template; give one to compose")
+    config = LlavaConfig(
+        vision_config=tower.config,
+        text_config=text_model.config,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        image_seq_length=spec.patches,
+        vision_feature_layer=spec.feature_layer,
+        vision_feature_select_strategy=spec.select,
+        tie_word_embeddings=text_model.config.tie_word_embeddings,
+    )
+    model = _assemble(config, tower.to(dtype), text_model, seed)
+    processor = LlavaProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        patch_size=spec.patch_size,
+        vision_feature_select_strategy=spec.select,
+        num_additional_image_tokens=spec.class_tokens,
+        chat_template=template,
+        image_token=IMAGE_TOKEN,
+    )
+    freeze(model, trainable=("multi_modal_projector",))
+    check_image_tokens(model, processor)
+    return Composed(model, processor, module_report(model))
+
+
+@torch.no_grad()
+def _add_rows(text_model: PreTrainedModel, tokens: int) -> None:
+    """Make room for `tokens` ids; new rows are the mean of all, so that they are never said."""
+    old = text_model.get_input_embeddings().num_embeddings
+    # transformers would draw the new rows at random: two compositions must be the same
+    text_model.resize_token_embeddings(tokens, pad_to_multiple_of=64, mean_resizing=False)
+    for table in (text_model.get_input_embeddings(), text_model.get_output_embeddings()):
+        table.weight[old:] = table.weight[:old].float().mean(0).to(table.weight.dtype)
+
+
+def _assemble(
+    config: LlavaConfig, tower: PreTrainedModel, text_model: PreTrainedModel, seed: int
+) -> LlavaForConditionalGeneration:
+    """Make the LLaVA frame without weights, hang the parts in, and draw the projector from `seed`."""
+    with torch.device("meta"):
+        model = LlavaForConditionalGeneration(config)
+    model.model.vision_tower = tower
+    model.model.language_model = text_model.model
+    model.lm_head = text_model.get_output_embeddings()
+    projector = model.model.multi_modal_projector.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    for module in projector.modules():
+        if isinstance(module, nn.Linear):
+            # keeps the variance of features that are normalised per channel
+            nn.init.normal_(module.weight, std=module.in_features**-0.5, generator=generator)
+            nn.init.zeros_(module.bias)
+    # the output starts as large as the embeddings of words, which is what the model expects to read
+    words = text_model.get_input_embeddings().weight
+    with torch.no_grad():
+        projector.linear_2.weight.mul_(words.float().std().item())
+    projector.to(words.dtype)
+    model.tie_weights()
+    model.generation_config = text_model.generation_config
+    return model.eval()
+
+
+def freeze(model: nn.Module, trainable: tuple[str, ...] = ()) -> None:
+    """Let only parameters learn whose name has one of `trainable` in it."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(part in name for part in trainable))
+
+
+def module_report(model: nn.Module) -> tuple[ModuleReport, ...]:
+    """Vision tower, projector and language model: kind, parameters, frozen or trainable."""
+    inner = model.model
+    parts = {
+        "vision_tower": inner.vision_tower,
+        "multi_modal_projector": inner.multi_modal_projector,
+        "language_model": inner.language_model,
+    }
+    seen: set[int] = set()
+    rows = [_report(name, part, seen) for name, part in parts.items()]
+    if any(id(p) not in seen for p in model.lm_head.parameters()):  # not tied to the embeddings
+        rows.append(_report("lm_head", model.lm_head, seen))
+    return tuple(rows)
+
+
+def _report(name: str, module: nn.Module, seen: set[int]) -> ModuleReport:
+    parameters = [p for p in module.parameters() if id(p) not in seen]
+    seen.update(id(p) for p in parameters)
+    config = getattr(module, "config", None)
+    return ModuleReport(
+        name=name,
+        kind=getattr(config, "model_type", type(module).__name__),
+        trainable=any(p.requires_grad for p in parameters),
+        parameters=sum(p.numel() for p in parameters),
+    )
+
+
+@torch.no_grad()
+def check_image_tokens(model: Any, processor: LlavaProcessor) -> int:
+    """Compare the processor's count of image tokens with one forward pass of the encoder; returns N."""
+    from PIL import Image
+
+    from vqa.prompts import tokens_per_image
+
+    picture = Image.new("RGB", (64, 64), "white")
+    pixels = processor.image_processor(picture, return_tensors="pt")["pixel_values"]
+    weight = next(model.model.multi_modal_projector.parameters())
+    features = patch_features(model, pixels.to(weight.device, weight.dtype))  # [1, N, Dv]
+    expected = tokens_per_image(processor)
+    if features.shape[1] != expected:
+        raise InputError(
+            f"the encoder gives {features.shape[1]} patch features for a picture but the processor "
+            f"counts {expected} image tokens: set patch_size, num_additional_image_tokens and "
+            "vision_feature_select_strategy in processor_config.json"
+        )
+    return expected
+
+
+def _load_vision(name: str) -> tuple[PreTrainedModel, Any]:
+    if name.startswith("timm:"):
+        backbone, _, size = name.removeprefix("timm:").partition(":")
+        tower: PreTrainedModel = TimmVisionModel.from_timm(
+            backbone, int(size or 224), pretrained=True
+        )
+        return tower, square_processor(tower)
+    if name == "embedded":
+        from vqa.embedded import part_directory
+
+        name = str(part_directory("vision"))
+    config = _config_of(name, "vision encoder")
+    # a whole CLIP or SigLIP has a text half too: only its tower is wanted
+    config = getattr(config, "vision_config", config)
+    spec = encoder_spec(config)
+    tower = AutoModel.from_pretrained(name, config=config)
+    if getattr(config, "model_type", "") == TimmVisionModel.config_class.model_type:
+        return tower, square_processor(tower)
+    try:
+        return tower, AutoImageProcessor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{name}: no preprocessor_config.json beside the encoder ({spec.image_size} pixels)"
+        ) from error
+
+
+def square_processor(tower: PreTrainedModel) -> ViTImageProcessor:
+    """Whole pictures squeezed into the encoder's square: nothing that is asked about is cut off."""
+    config = tower.config
+    return ViTImageProcessor(
+        size={"height": config.image_size, "width": config.image_size},
+        image_mean=config.image_mean,
+        image_std=config.image_std,
+    )
+
+
+def _load_language(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
+    if name == "embedded":
+        from vqa.embedded import part_directory
+
+        name = str(part_directory("language"))
+    config = _config_of(name, "language model")
+    if config.is_encoder_decoder or type(config) not in AutoModelForCausalLM._model_mapping:
+        raise InputError(
+            f"{name}: {config.model_type} writes no text; a causal language model is needed"
+        )
+    model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+    return model, AutoTokenizer.from_pretrained(name)
+
+
+def _config_of(name: str, what: str) -> Any:
+    try:
+        return AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{name}: no {what} here: neither a directory with a config.json nor a hub id in reach"
+        ) from error
