@@ -116,8 +116,8 @@ def _check_base(adapter: str, name: str, source: str) -> None:
     wanted, found = record.get("base_fingerprint"), _identity(source)
     if wanted != found:
         raise InputError(
-            f"{adapter} was trained on {record.get('base')} ({wanted}), but {name} here is {found}: "
-            "load it on the base that it was trained on"
+            f"{adapter} was trained on {record.get('base')} ({wanted}), but {name} here is "
+            f"{found}: load it on the base that it was trained on"
         )
 
 

@@ -1,8 +1,8 @@
 """Vision encoders behind one contract: a picture tensor becomes patch features [B, N, Dv].
 
-CLIP, SigLIP, DINOv2 and ViT towers are used as transformers gives them. Any other backbone that timm
-knows, CNN or ViT, goes through `TimmVisionModel`, which looks like a transformers tower to LLaVA:
-`hidden_states[-1]` is the patch features and nothing has to be cut off.
+CLIP, SigLIP, DINOv2 and ViT towers are used as transformers gives them. Any other backbone that
+timm knows, CNN or ViT, goes through `TimmVisionModel`, which looks like a transformers tower to
+LLaVA: `hidden_states[-1]` is the patch features and nothing has to be cut off.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class TimmVisionModel(PreTrainedModel):
             )
         _, hidden_size, rows, columns = features.shape
         if rows != columns:
-            raise InputError(f"timm backbone {name}: its feature map {rows}x{columns} is not square")
+            raise InputError(
+                f"timm backbone {name}: its feature map {rows}x{columns} is not square"
+            )
         config = TimmVisionConfig(
             backbone=name,
             image_size=image_size,
@@ -202,8 +204,8 @@ def encoder_spec(config: PreTrainedConfig) -> EncoderSpec:
     """Describe the tower of `config`; InputError where LLaVA cannot take it."""
     if config.model_type not in _NATIVE:
         raise InputError(
-            f"vision encoder of type {config.model_type} cannot feed LLaVA: use CLIP, SigLIP, DINOv2 "
-            "or ViT, or any timm backbone as timm:NAME"
+            f"vision encoder of type {config.model_type} cannot feed LLaVA: use CLIP, SigLIP, "
+            "DINOv2 or ViT, or any timm backbone as timm:NAME"
         )
     layer, class_tokens = _NATIVE[config.model_type]
     side = config.image_size // config.patch_size

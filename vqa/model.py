@@ -49,7 +49,7 @@ class ModuleReport:
 
     name: str
     kind: str
-    trainable: bool
+    trainable: int  # parameters that learn; 0 is frozen
     parameters: int
 
 
@@ -128,7 +128,7 @@ def _add_rows(text_model: PreTrainedModel, tokens: int) -> None:
 def _assemble(
     config: LlavaConfig, tower: PreTrainedModel, text_model: PreTrainedModel, seed: int
 ) -> LlavaForConditionalGeneration:
-    """Make the LLaVA frame without weights, hang the parts in, and draw the projector from `seed`."""
+    """Hang the parts into an empty LLaVA frame and draw the projector from `seed`."""
     with torch.device("meta"):
         model = LlavaForConditionalGeneration(config)
     model.model.vision_tower = tower
@@ -179,14 +179,14 @@ def _report(name: str, module: nn.Module, seen: set[int]) -> ModuleReport:
     return ModuleReport(
         name=name,
         kind=getattr(config, "model_type", type(module).__name__),
-        trainable=any(p.requires_grad for p in parameters),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
         parameters=sum(p.numel() for p in parameters),
     )
 
 
 @torch.no_grad()
 def check_image_tokens(model: Any, processor: LlavaProcessor) -> int:
-    """Compare the processor's count of image tokens with one forward pass of the encoder; returns N."""
+    """The number of image tokens N; InputError where encoder and processor disagree on it."""
     from PIL import Image
 
     from vqa.prompts import tokens_per_image

@@ -1,0 +1,138 @@
+"""Packed rows give the loss of their questions one by one, and no question sees another."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+from training.packing import Encoded, group, pack, tensors
+
+IMAGE, PATCHES = 99, 4
+
+
+def tiny_llava(attention: str) -> LlavaForConditionalGeneration:
+    torch.manual_seed(0)
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+            image_size=16, patch_size=8,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=100, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2,
+        ),
+        image_token_index=IMAGE,
+    )  # fmt: skip
+    config._attn_implementation = attention
+    return LlavaForConditionalGeneration(config).eval()
+
+
+def question(rng: random.Random, image: str | None) -> Encoded:
+    prompt = [1, 2] + ([IMAGE] * PATCHES if image else [])
+    text = [rng.randrange(3, 90) for _ in range(rng.randrange(2, 6))]
+    answer = [rng.randrange(3, 90) for _ in range(rng.randrange(1, 4))]
+    ids = prompt + text + answer
+    learned = [False] * (len(prompt) + len(text)) + [True] * len(answer)
+    return Encoded((image,) if image else (), ids, learned)
+
+
+def row_losses(model, row, pictures) -> torch.Tensor:
+    """Cross entropy of every learned token of a row, [K]."""
+    batch = tensors(row)
+    visible = batch["attention_mask"]
+    mask = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min)
+    keys = [key for item in row for key in item.images]
+    with torch.no_grad():
+        logits = model(
+            input_ids=batch["input_ids"],
+            position_ids=batch["position_ids"],
+            attention_mask=mask,
+            pixel_values=torch.stack([pictures[key] for key in keys]) if keys else None,
+            logits_to_keep=batch["predict_from"],
+            use_cache=False,
+        ).logits[0]
+    return F.cross_entropy(logits, batch["targets"], reduction="none")
+
+
+def single_losses(model, example, pictures) -> torch.Tensor:
+    """The same from a plain forward pass over one question."""
+    with torch.no_grad():
+        logits = model(
+            input_ids=torch.tensor([example.input_ids]),
+            pixel_values=torch.stack([pictures[key] for key in example.images])
+            if example.images
+            else None,
+        ).logits[0]
+    at = [i for i, learned in enumerate(example.learned) if learned]
+    targets = torch.tensor(example.input_ids)[at]
+    return F.cross_entropy(logits[[i - 1 for i in at]], targets, reduction="none")
+
+
+@pytest.fixture
+def examples() -> list[Encoded]:
+    rng = random.Random(1)
+    return [question(rng, image) for image in ("a", "b", "a", None, "c", "a", "b", None)]
+
+
+@pytest.fixture
+def pictures() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return {key: torch.randn(3, 16, 16, generator=generator) for key in "abc"}
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_packed_row_gives_the_losses_of_its_questions(attention, examples, pictures):
+    model = tiny_llava(attention)
+    groups = group(examples, IMAGE, max_tokens=200)
+    (row,) = pack(groups, max_tokens=200, seed=0)
+    packed = row_losses(model, row, pictures).sort().values
+    single = torch.cat([single_losses(model, one, pictures) for one in examples]).sort().values
+    torch.testing.assert_close(packed, single, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_no_question_sees_another(attention, examples, pictures):
+    model = tiny_llava(attention)
+    before = row_losses(model, group(examples[:3], IMAGE, 200), pictures)
+    changed = [examples[0], examples[1], question(random.Random(9), "a")]
+    after = row_losses(model, group(changed, IMAGE, 200), pictures)
+    first = sum(examples[0].learned)
+    second = sum(examples[1].learned)
+    torch.testing.assert_close(before[:first], after[:first])
+    torch.testing.assert_close(before[-second:], after[-second:])
+
+
+def test_questions_of_one_picture_share_its_image_tokens(examples):
+    groups = group(examples, IMAGE, max_tokens=200)
+    assert sorted(len(one.branches) for one in groups) == [1, 1, 1, 2, 3]
+    ids = tensors(pack(groups, 200, seed=0)[0])["input_ids"]
+    assert int((ids == IMAGE).sum()) == 3 * PATCHES
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 40), max_tokens=st.integers(20, 120))
+def test_packing_loses_nothing_and_keeps_the_limit(seed, count, max_tokens):
+    rng = random.Random(seed)
+    examples = [question(rng, rng.choice(["a", "b", "c", None])) for _ in range(count)]
+    rows = pack(group(examples, IMAGE, max_tokens), max_tokens, seed)
+    assert all(sum(item.tokens for item in row) <= max_tokens for row in rows)
+    learned = [token for row in rows for token in tensors(row)["targets"].tolist()]
+    expected = [
+        token
+        for one in examples
+        for token, is_learned in zip(one.input_ids, one.learned, strict=True)
+        if is_learned
+    ]
+    assert sorted(learned) == sorted(expected)
+
+
+def test_the_order_hangs_on_the_seed_alone(examples):
+    groups = group(examples, IMAGE, 40)
+    assert pack(groups, 40, seed=3) == pack(groups, 40, seed=3)
+    assert pack(groups, 40, seed=3) != pack(groups, 40, seed=4)
