@@ -1,0 +1,167 @@
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from vqa.cli.data import data_app
+from vqa.config import load_config
+from vqa.data.flat import read
+from vqa.data.mix import Mix, MixSettings, build, write
+from vqa.errors import InputError
+
+ANIMALS = {"n02123045": "tabby cat", "n02099601": "golden retriever", "n02129165": "lion"}
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), "red").save(path)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three tiny sets in the layout that the readers expect."""
+    root = tmp_path_factory.mktemp("sets")
+    flickr = root / "flickr8k"
+    captions, names = ["image,caption"], []
+    for i in range(60):
+        name = f"{i}.jpg"
+        names.append(name)
+        picture(flickr / "images" / name)
+        dogs = "Two brown dogs" if i % 3 else "A brown dog"
+        who = f"{dogs} running on the beach" if i % 2 else "A man in a red shirt rides a horse"
+        captions += [f"{name},{who} ."] * 5
+    (flickr / "captions.txt").write_text("\n".join(captions))
+    (flickr / "train.txt").write_text("\n".join(names[:40]))
+    (flickr / "dev.txt").write_text("\n".join(names[40:]))
+    questions = []
+    for i in range(1, 200, 3):
+        picture(root / "daquar/images" / f"image{i}.jpg")
+        questions += [f"what is on the table in the image{i} ?", "tissue_box"]
+    (root / "daquar/qa_train.txt").write_text("\n".join(questions))
+    for folder in ANIMALS:
+        for i in range(20):
+            picture(root / "tinyimagenet/images" / folder / f"{folder}_{i}.jpg")
+    words = "\n".join(f"{folder}\t{name}" for folder, name in ANIMALS.items())
+    (root / "tinyimagenet/words.txt").write_text(words)
+    return root
+
+
+@pytest.fixture(scope="module")
+def settings(root: Path) -> MixSettings:
+    sets = {
+        "flickr8k": {
+            "rows": {"captions": 2, "presence": 2, "colors": 1, "counts": 1, "indoors": 1},
+            "check": {"captions": 100, "presence": 100, "counts": 50},
+        },
+        "daquar": {"rows": {"questions": 9}, "check": {"questions": 50}, "validation": 0.3},
+        "tinyimagenet": {"rows": {"names": 2, "presence": 1}, "check": {"names": 20}},
+    }
+    return MixSettings.model_validate({"data_root": root, "sets": sets})
+
+
+@pytest.fixture(scope="module")
+def mix(settings: MixSettings) -> Mix:
+    return build(settings)
+
+
+def test_no_picture_is_on_both_sides(mix: Mix) -> None:
+    train = {row["image"] for row in mix.train}
+    held_out = {row["image"] for rows in mix.validation.values() for row in rows}
+    assert train and held_out and not train & held_out
+    rooms = [
+        {int(Path(name).stem.removeprefix("image")) // 10 for name in side if "daquar" in name}
+        for side in (train, held_out)
+    ]
+    assert rooms[0] and rooms[1] and not rooms[0] & rooms[1]
+
+
+def test_every_row_says_task_and_source(mix: Mix) -> None:
+    tasks = defaultdict(set)
+    for row in mix.train:
+        tasks[row["source"]].add(row["task"])
+        assert row["image"].startswith(f"{row['source']}/")
+    assert tasks["flickr8k"] == {"captions", "presence", "colors", "counts", "indoors"} - (
+        {"indoors"} if "indoors" not in tasks["flickr8k"] else set()
+    )
+    assert tasks["daquar"] == {"questions"}
+    assert set(mix.validation) == {"captions", "presence", "counts", "daquar", "names"}
+    ids = [row["id"] for row in mix.train] + [
+        row["id"] for rows in mix.validation.values() for row in rows
+    ]
+    assert len(ids) == len(set(ids))
+
+
+def test_presence_is_balanced_for_every_object_and_source(mix: Mix) -> None:
+    rows = [row for row in mix.train if row["task"] == "presence"]
+    for source in ("flickr8k", "tinyimagenet"):
+        said = Counter(row["answers"][0] for row in rows if row["source"] == source)
+        assert said["yes"] == said["no"] > 0
+    asked: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for row in mix.validation["presence"]:
+        asked[row["question"]][row["answers"][0]] += 1
+    assert all(counts["yes"] == counts["no"] for counts in asked.values())
+
+
+def test_rows_of_a_picture_are_together(mix: Mix) -> None:
+    order = [row["image"] for row in mix.train]
+    changes = sum(a != b for a, b in zip(order, order[1:], strict=False))
+    assert changes == len(set(order)) - 1
+
+
+def test_the_official_dev_captions_have_all_references(mix: Mix) -> None:
+    rows = mix.validation["captions"]
+    assert len(rows) == 20
+    assert all(len(row["answers"]) == 5 for row in rows)
+
+
+def test_same_seed_same_mix_other_seed_other_mix(settings: MixSettings, mix: Mix) -> None:
+    assert build(settings) == mix
+    other = build(settings.model_copy(update={"seed": 1}))
+    assert other.train != mix.train
+    # the split does not depend on the seed
+    assert {r["image"] for r in other.validation["daquar"]} == {
+        r["image"] for r in mix.validation["daquar"]
+    }
+
+
+def test_written_rows_can_be_read(mix: Mix, root: Path, tmp_path: Path) -> None:
+    write(mix, tmp_path)
+    examples = list(read(tmp_path / "train.jsonl", root))
+    assert len(examples) == len(mix.train)
+    assert all(Path(example.images[0]).is_file() for example in examples)
+    assert examples[0].extra == {"task": mix.train[0]["task"], "source": mix.train[0]["source"]}
+
+
+def test_a_missing_set_is_named(settings: MixSettings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="flickr8k is missing"):
+        build(settings.model_copy(update={"data_root": tmp_path}))
+
+
+def test_the_shipped_config_is_valid() -> None:
+    settings = load_config(MixSettings, "mix")
+    assert len(settings.sets) == 9
+    with pytest.raises(InputError, match=r"did you mean sets\.voc\.check"):
+        load_config(MixSettings, "mix", ["sets.voc.chek.names=3"])
+
+
+def test_without_data_the_command_says_where_sets_come_from() -> None:
+    result = CliRunner().invoke(data_app, ["build", "mix"])
+    assert isinstance(result.exception, InputError)
+    lines = result.stderr.splitlines()
+    assert len(lines) == 9
+    assert all(re_source in result.stderr for re_source in ("DAQUAR", "Caltech-101", "cocodataset"))
+
+
+def test_the_command_builds(root: Path, settings: MixSettings, tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(json.dumps(settings.model_dump(mode="json", exclude={"data_root", "out"})))
+    out = tmp_path / "out"
+    result = CliRunner().invoke(
+        data_app, ["build", str(config), f"data_root={root}", f"out={out}"], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    assert (out / "train.jsonl").is_file() and (out / "val/daquar.jsonl").is_file()
+    assert "rows about" in result.stdout

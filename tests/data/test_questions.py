@@ -1,0 +1,203 @@
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from vqa.data.picture import Box, Label, Picture
+from vqa.data.questions.actions import action_questions, subject_and_action
+from vqa.data.questions.captions import DESCRIBE, caption_check, caption_questions
+from vqa.data.questions.colors import color_questions, colored, usual_colors
+from vqa.data.questions.counts import count_questions
+from vqa.data.questions.names import main_object, name_questions
+from vqa.data.questions.people import people_questions
+from vqa.data.questions.places import indoor_questions, place
+from vqa.data.questions.words import clean_caption, is_plural, normal_text, plural, with_article
+from vqa.data.tables import document, labels, rows
+
+
+def picture(**known: object) -> Picture:
+    return Picture(Path("a.jpg"), "test", **known)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("A dog runs on grass .", "A dog runs on grass."),
+        ("two dogs , one red ball", "Two dogs, one red ball."),
+        ("A girl 's hat is n't red !", "A girl's hat isn't red!"),
+        (" . ", ""),
+    ],
+)
+def test_captions_are_cleaned(raw: str, clean: str) -> None:
+    assert clean_caption(raw) == clean
+
+
+def test_words() -> None:
+    nouns = ("bus", "baby", "man", "sheep", "baseball bat", "bookshelf")
+    assert [plural(noun) for noun in nouns] == [
+        "buses", "babies", "men", "sheep", "baseball bats", "bookshelves",
+    ]  # fmt: skip
+    assert [with_article(n) for n in ("dog", "umbrella", "snow", "uniform", "shorts")] == [
+        "a dog", "an umbrella", "snow", "a uniform", "shorts",
+    ]  # fmt: skip
+    assert is_plural("shorts") and is_plural("men") and not is_plural("grass")
+    assert normal_text("A pony-tailed man eats a Hot Dog .") == " a ponytailed man eats a hotdog "
+    assert normal_text("a red ball , a train car") == " a red ball a traincar "
+
+
+def test_captions_are_asked_for_in_several_wordings() -> None:
+    shown = picture(captions=("A dog runs .", "A brown dog runs on grass .", "Dog ."))
+    found = list(caption_questions(shown, random.Random(0)))
+    assert {q.answers[0] for q in found} == {"A dog runs.", "A brown dog runs on grass."}
+    assert len({q.text for q in found}) == 2
+    (check,) = caption_check(shown, random.Random(0))
+    assert check.text == DESCRIBE and len(check.answers) == 3
+
+
+def test_a_labelled_picture_is_named() -> None:
+    shown = picture(label=labels("tinyimagenet")["n02123045"])
+    found = [q for seed in range(30) for q in name_questions(shown, random.Random(seed))]
+    by_wording = {q.text.split("\n")[0].split("?")[0]: q.answers[0] for q in found}
+    assert by_wording["What animal is this"] == "cat"
+    assert by_wording["What breed of cat is this"] == "tabby cat"
+    assert {q.answers[0] for q in found if "main object in" in q.text} == {"tabby cat"}
+
+
+def test_the_largest_box_is_the_main_object() -> None:
+    cat, car = Box("cat", 0.5), Box("car", 0.1)
+    assert main_object(picture(boxes=(cat, car))) == Label("cat", "cat", "animal")
+    assert main_object(picture(boxes=(cat, Box("car", 0.3)))) is None
+    assert main_object(picture(boxes=(car,))) is None
+    assert main_object(picture(captions=("A dog .",) * 3)) == Label("dog", "dog", "animal")
+    assert main_object(picture(captions=("A dog and a cat .",) * 3)) is None
+
+
+def test_every_shipped_label_has_a_name_and_a_category() -> None:
+    for name in ("tinyimagenet", "caltech101", "clothing", "grocery"):
+        assert all(label.name and label.everyday and label.category for label in labels(name).values())
+    assert len(labels("tinyimagenet")) == 200 and len(labels("caltech101")) == 101
+    assert {where for _, _, where in rows("scenes")} == {"indoors", "outdoors", ""}
+
+
+@pytest.mark.parametrize(
+    ("captions", "counts"),
+    [
+        (["Two dogs run .", "Two brown dogs .", "Dog ."], {"dogs": "2"}),
+        (["Two dogs run .", "Three dogs .", "Two dogs ."], {}),
+        (["A dog runs .", "A dog on grass .", "The dog runs ."], {"dogs": "1"}),
+        (["A dog runs .", "A dog and another dog .", "The dog runs ."], {}),
+        (["A dog runs .", "Some dogs .", "The dog runs .", "A dog ."], {}),
+        (["Two men and a dog .", "Two men ."], {"men": "2"}),
+    ],
+)
+def test_numbers_that_captions_agree_on(captions: list[str], counts: dict[str, str]) -> None:
+    found = list(count_questions(picture(captions=tuple(captions)), random.Random(0), check=True))
+    assert {
+        m[1]: q.answers[0]
+        for q in found
+        if (m := re.match(r"How many (\w+) are there in the image\?", q.text))
+    } == counts
+
+
+def test_boxes_are_counted() -> None:
+    shown = picture(
+        annotated=frozenset({"car", "person", "bird"}),
+        boxes=(
+            Box("car", 0.1), Box("car", 0.2), Box("person", 0.2), Box("person", 0.3, crowd=True),
+            Box("bird", 0.0001),
+        ),
+    )  # fmt: skip
+    (found,) = count_questions(shown, random.Random(0))
+    assert found.answers == ("2", "two") and "cars" in found.text
+
+
+def test_colors_that_no_caption_contradicts() -> None:
+    shown = picture(
+        captions=(
+            "A black and white dog with a red ball .",
+            "A white and black dog .",
+            "A boy in a blue t-shirt .",
+            "A boy in a red hat and a girl in a green hat .",
+        )
+    )
+    found = {thing.noun: thing.color for thing in colored(shown)}
+    assert found == {"dog": "black and white", "ball": "red", "shirt": "blue"}
+
+
+def test_a_wrong_color_is_a_usual_one() -> None:
+    red = picture(captions=("A red ball .",))
+    things = colored(red) * 200
+    usual = usual_colors([*things, *colored(picture(captions=("A blue ball .",)))])
+    found = list(color_questions(things, random.Random(0), usual))
+    told = {(q.text.split("?")[0].split()[-1], q.answers[0]) for q in found if q.text[0] == "I"}
+    assert told == {("red", "yes"), ("blue", "no")}
+    said = [q.answers[0] for q in found if q.answers[0] in ("yes", "no")]
+    assert 0.3 < said.count("yes") / len(said) < 0.7
+
+
+@pytest.mark.parametrize(
+    ("caption", "found"),
+    [
+        ("A man in a red shirt is riding a bike down a hill .", ("man", "riding a bike")),
+        ("Two dogs are running through the snow .", ("dogs", "running through the snow")),
+        ("A little girl jumps over a puddle while laughing .", ("girl", "jumping over a puddle")),
+        ("A man wearing a hat .", None),
+        ("A boy is holding .", None),
+        ("Snow on the mountain .", None),
+    ],
+)
+def test_actions(caption: str, found: tuple[str, str] | None) -> None:
+    assert subject_and_action(caption) == found
+
+
+def test_what_most_captions_say_is_the_action() -> None:
+    shown = picture(
+        captions=("A dog is swimming .", "A dog runs on sand .", "The dog is running on a beach .")
+    )
+    (found,) = action_questions(shown, random.Random(0))
+    assert found.answers[0].startswith("running") and "swimming" in found.answers
+
+
+def test_places() -> None:
+    assert place(picture(scene="living_room")) == ("living room", "indoors")
+    assert place(picture(scene="misc")) == ("", "")
+    beach = picture(captions=("A dog on the beach .", "A dog runs on a beach .", "A dog ."))
+    assert place(beach) == ("beach", "outdoors")
+    both = picture(captions=("A tree in the kitchen .", "A kitchen ."))
+    assert place(both) == ("kitchen", "")
+    assert place(Picture(Path("a.jpg"), "daquar")) == ("", "indoors")
+
+
+def test_indoors_is_asked_fairly() -> None:
+    answers = [
+        question.answers[0]
+        for seed in range(400)
+        for question in indoor_questions(picture(scene="kitchen"), random.Random(seed))
+    ]
+    assert set(answers) == {"yes", "no", "indoors", "inside"}
+    assert abs(answers.count("yes") - answers.count("no")) < 60
+
+
+def test_peoples_questions_are_natural_and_sometimes_raw() -> None:
+    pair = ("what is on the table in the image3 ?", "tape_dispenser")
+    shown = picture(questions=(pair,) * 200)
+    found = list(people_questions(shown, random.Random(0)))
+    raw = [q for q in found if q.text == pair[0]]
+    assert 10 < len(raw) < 60
+    assert {q.answers for q in found} == {("tape dispenser",)}
+    checks = {q.text for q in people_questions(shown, random.Random(0), check=True)}
+    assert checks == {"What is on the table?"}
+
+
+def test_tables_use_only_groups_that_exist() -> None:
+    table = document("objects")
+    used = {
+        word[1:]
+        for clues in [*table["objects"].values(), {"words": sum(table["groups"].values(), [])}]
+        for words in clues.values()
+        for word in words
+        if word.startswith("@")
+    }
+    assert used <= set(table["groups"])
+    assert all(set(clues) <= {"words", "doubtful", "contrary"} for clues in table["objects"].values())

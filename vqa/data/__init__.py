@@ -1,0 +1,1 @@
+"""Question-answer data: one example, a reader for each known format, the training mix."""

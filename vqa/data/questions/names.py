@@ -1,0 +1,127 @@
+"""What is this: the main object, the animal, the breed, the food, the garment."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from vqa.data.picture import Label, Picture
+from vqa.data.questions.wording import Question, instruct, word
+from vqa.data.questions.words import normal_text, plural
+from vqa.data.tables import document
+
+_MAIN = (
+    "What is the main object in the {image}?",
+    "What is the main object in this {image}?",
+    "What is the main subject of this {image}?",
+    "Which object is shown in this {image}?",
+    "Name the main object in the {image}.",
+    "What object is this?",
+)
+_THIS = (
+    "What is this?",
+    "What is that?",
+    "What is shown in the {image}?",
+    "What is in the {image}?",
+    "What thing is in this {image}?",
+)
+_KIND = (
+    "What {kind} is this?",
+    "What {kind} is in the {image}?",
+    "Which {kind} is shown in the {image}?",
+    "What kind of {kind} is this?",
+    "What {kind} do you see?",
+    "What {kind} is shown here?",
+)
+_EXACT = (
+    "What kind of {thing} is this?",
+    "What type of {thing} is this?",
+    "Which kind of {thing} is in the {image}?",
+)
+_BREED = ("What breed of {thing} is this?", "Which breed is this {thing}?", *_EXACT)
+# categories that people ask for by name
+_ASKED = {
+    "animal": ("animal",),
+    "vehicle": ("vehicle",),
+    "food": ("food",),
+    "fruit": ("fruit", "fruit", "food"),
+    "vegetable": ("vegetable", "vegetable", "food"),
+    "clothing": ("piece of clothing", "item of clothing", "garment"),
+    "drink": ("drink", "product"),
+    "dairy product": ("dairy product", "product"),
+    "musical instrument": ("musical instrument", "instrument"),
+    "tool": ("tool",),
+    "building": ("building",),
+    "furniture": ("piece of furniture",),
+    "sports equipment": ("piece of sports equipment",),
+}
+_CATEGORY = ("What category does the main object belong to?", "What kind of thing is this?")
+
+
+_ANIMALS = frozenset(document("words")["animals"])
+_VEHICLES = frozenset(document("words")["vehicles"])
+_LARGE = 0.25  # share of the picture that a box must fill to be what the picture is about
+_NAMED_BY = 3  # captions that must name an animal
+
+
+def main_object(picture: Picture) -> Label | None:
+    """What a picture with boxes or captions is about, where that is clear.
+
+    The one kind of thing whose box is large and three times as large as any other kind's; the only
+    animal that captions name.
+    """
+    largest: dict[str, float] = {}
+    for box in picture.boxes:
+        if not box.crowd:
+            largest[box.name] = max(box.area, largest.get(box.name, 0.0))
+    order = sorted(largest, key=lambda name: -largest[name])
+    if order and largest[order[0]] >= max((_LARGE, *(3 * largest[name] for name in order[1:]))):
+        return Label(order[0], order[0], _category(order[0]))
+    texts = [normal_text(caption) for caption in picture.captions]
+    named = {
+        animal: sum(f" {animal} " in text or f" {plural(animal)} " in text for text in texts)
+        for animal in _ANIMALS
+    }
+    found = [animal for animal, times in named.items() if times]
+    if not picture.annotated and len(found) == 1 and named[found[0]] >= _NAMED_BY:
+        return Label(found[0], found[0], "animal")
+    return None
+
+
+def _category(name: str) -> str:
+    return "animal" if name in _ANIMALS else "vehicle" if name in _VEHICLES else ""
+
+
+def name_questions(picture: Picture, rng: random.Random) -> Iterator[Question]:
+    """The exact name for "the main object", the everyday word for "what is this", "what animal"."""
+    label = picture.label or main_object(picture)
+    if label is None:
+        return
+    names = tuple(dict.fromkeys((label.name, label.everyday, *label.synonyms)))
+    everyday = tuple(dict.fromkeys((label.everyday, *names)))
+
+    def make(wordings: tuple[str, ...], answers: tuple[str, ...], **fields: str) -> Question:
+        text = instruct(rng, word(rng, wordings, **fields))
+        return Question(picture, text, answers, "names", label.name)
+
+    found = [make(_MAIN, names)]
+    if label.category in _ASKED:
+        kind = rng.choice(_ASKED[label.category])
+        found += [make(_KIND, everyday, kind=kind)]
+    found += [make(_THIS, everyday)]
+    if label.name != label.everyday:
+        wordings = _BREED if label.everyday in {"dog", "cat"} else _EXACT
+        found += [make(wordings, names, thing=label.everyday)]
+    if label.category in _ASKED and rng.random() < 0.15:
+        found += [make(_CATEGORY, (label.category,))]
+    rng.shuffle(found)
+    yield from found
+
+
+def name_check(picture: Picture, rng: random.Random) -> Iterator[Question]:
+    """One question for measuring; every accepted name counts as right."""
+    label = picture.label or main_object(picture)
+    if label is not None:
+        names = tuple(dict.fromkeys((label.name, label.everyday, *label.synonyms)))
+        question = "What is the main object in the image?"
+        yield Question(picture, question, names, "names", label.name)
