@@ -1,0 +1,1 @@
+"""The page of `vqa app`: a thin client of `vqa.chat`."""

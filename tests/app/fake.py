@@ -1,0 +1,42 @@
+"""An answerer for tests of the page: it says what it was asked, word by word."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from threading import Event
+
+from vqa.answering import Answer, Request
+from vqa.errors import VQAError
+
+
+class Parrot:
+    """`slow` in a question makes it take seconds, `fail` makes it fail, `cut` cuts it off."""
+
+    name = "parrot"
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    def answer(self, requests: Sequence[Request], cancel: Event | None = None) -> list[Answer]:
+        raise AssertionError("the page streams")
+
+    def stream(self, request: Request, cancel: Event | None = None) -> Iterator[str | Answer]:
+        self.requests.append(request)
+        pictures = sum(len(message.images) for message in request.messages)
+        question = request.messages[-1].text
+        words = f"With {pictures} pictures you said: {question}".split(" ")
+        if "slow" in question:
+            words += ["word"] * 300
+        said = ""
+        for word in words:
+            if cancel and cancel.is_set():
+                yield Answer(said, "cancelled")
+                return
+            if "slow" in question:
+                time.sleep(0.05)
+            if word == "fail":
+                raise VQAError("the parrot is asleep")
+            said += word + " "
+            yield word + " "
+        yield Answer(said.strip(), "length" if "cut" in question else "stop")

@@ -1,0 +1,69 @@
+"""The protocol of everything that answers: requests in, answers out, one at a time or streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Literal, Protocol
+
+from vqa.prompts import Message
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an answer is generated: greedy at temperature 0, else sampled with the seed."""
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A conversation that ends with a user's message, and how to answer it."""
+
+    messages: tuple[Message, ...]
+    settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Where the time of one answer went; a batch shares its times."""
+
+    load: float = 0.0
+    encode: float = 0.0
+    first_token: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one request.
+
+    `probability` is the product of the probabilities the model gave to the tokens it chose, end of
+    turn included (before temperature); None where the answerer cannot tell.
+    """
+
+    text: str
+    finish: Literal["stop", "length", "cancelled"]
+    probability: float | None = None
+    image_tokens: int = 0
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    seconds: Seconds = field(default_factory=Seconds)
+
+
+class Answerer(Protocol):
+    """A model here, a remote endpoint, a classifier: the commands, chat and page know only this."""
+
+    name: str
+
+    def answer(self, requests: Sequence[Request], cancel: Event | None = None) -> list[Answer]:
+        """Answer all requests, in their order. `cancel`, once set, ends at the next token."""
+        ...
+
+    def stream(self, request: Request, cancel: Event | None = None) -> Iterator[str | Answer]:
+        """Yield pieces of text as they come, and last the whole `Answer`."""
+        ...

@@ -1,0 +1,248 @@
+"""Conversations about pictures, and the worker that answers them on any answerer.
+
+The terminal chat and the page are clients of this module: a `Conversation` holds the turns, a
+`Worker` answers one after the other in the background, and a `Job` is an answer on its way, which
+any number of followers read as it grows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from threading import Condition, Event, Thread
+from types import TracebackType
+
+from PIL import Image
+
+from vqa.answering import Answer, Answerer, Request, Settings
+from vqa.errors import InputError, VQAError
+from vqa.images import Source, load_image
+from vqa.prompts import Message
+
+MAX_PICTURES = 8  # in one message
+MAX_QUESTION = 8000  # characters
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """The turns so far. Every change gives a new conversation; the old one stays as it was."""
+
+    messages: tuple[Message, ...] = ()
+
+    def ask(self, question: str, pictures: Sequence[Source] = ()) -> Conversation:
+        """Add the user's next message.
+
+        A question that got no answer is dropped for the new one, which takes over its pictures.
+        Raises InputError for an empty or too long question, too many pictures, or a bad one.
+        """
+        question = question.strip()
+        if not question:
+            raise InputError("the question is empty: say what you want to know about the picture.")
+        if len(question) > MAX_QUESTION:
+            raise InputError(
+                f"the question has {len(question):,} characters: at most {MAX_QUESTION:,} are read."
+            )
+        before, kept = self.messages, self.unanswered_pictures
+        if before and before[-1].role == "user":
+            before = before[:-1]
+        count = len(kept) + len(pictures)
+        if count > MAX_PICTURES:
+            raise InputError(
+                f"{count} pictures in one message: at most {MAX_PICTURES} are read; ask in parts."
+            )
+        loaded = tuple(load_image(picture) for picture in pictures)
+        return Conversation((*before, Message("user", question, (*kept, *loaded))))
+
+    def answered(self, answer: str) -> Conversation:
+        """Add the answer to the last question. An empty one leaves the question unanswered."""
+        if not self.messages or self.messages[-1].role != "user":
+            raise ValueError("There is no question to answer.")
+        if not answer.strip():
+            return self
+        return Conversation((*self.messages, Message("assistant", answer)))
+
+    def request(self, settings: Settings | None = None) -> Request:
+        """What an answerer needs to answer the last question."""
+        if not self.messages or self.messages[-1].role != "user":
+            raise ValueError("There is no question to answer.")
+        return Request(self.messages, settings or Settings())
+
+    @property
+    def unanswered_pictures(self) -> tuple[Image.Image, ...]:
+        """The pictures of the last question, while it has no answer."""
+        last = self.messages[-1] if self.messages else None
+        return last.images if last and last.role == "user" else ()
+
+
+class Job:
+    """An answer on its way. `Worker.submit` makes it; any thread may follow or cancel it."""
+
+    def __init__(self, request: Request, worker: Worker) -> None:
+        self.request = request
+        self._worker = worker
+        self._pieces: list[str] = []
+        self._answer: Answer | None = None
+        self._error: VQAError | None = None
+        self._stop = Event()
+        self._changed = Condition()
+
+    @property
+    def text(self) -> str:
+        """The text so far; the whole of it once done."""
+        with self._changed:
+            return self._answer.text if self._answer else "".join(self._pieces)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will come: answered, cancelled or failed."""
+        with self._changed:
+            return self._ended
+
+    @property
+    def ahead(self) -> int:
+        """How many other questions are answered before this one; 0 when it is its turn."""
+        return self._worker.ahead(self)
+
+    def follow(self, heartbeat: float | None = None) -> Iterator[str | Answer]:
+        """Yield the text so far, then new pieces as they come, and last the whole `Answer`.
+
+        To leave and come back later loses nothing: the next call starts from the first word. While
+        nothing comes, an empty string is yielded every `heartbeat` seconds, so that the follower
+        can look after other things. Raises VQAError where the answer failed.
+        """
+        seen = 0
+        while True:
+            with self._changed:
+                if not self._ended and len(self._pieces) == seen:
+                    self._changed.wait(heartbeat)  # may wake for nothing: then it yields nothing
+                new, ended = self._pieces[seen:], self._ended
+            seen += len(new)
+            if new or not ended:
+                yield "".join(new)
+                continue
+            if self._error is not None:
+                raise self._error
+            assert self._answer is not None
+            yield self._answer
+            return
+
+    def result(self) -> Answer:
+        """Wait for the whole answer. Raises VQAError where it failed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended)
+        if self._error is not None:
+            raise self._error
+        assert self._answer is not None
+        return self._answer
+
+    def cancel(self) -> None:
+        """End it now, with the text so far as its answer. What is done already stays as it is."""
+        self._stop.set()
+        self._worker.forget(self)
+        with self._changed:
+            if not self._ended:
+                self._answer = Answer("".join(self._pieces), "cancelled")
+                self._changed.notify_all()
+
+    @property
+    def _ended(self) -> bool:
+        return self._answer is not None or self._error is not None
+
+    def _run(self, answerer: Answerer) -> None:
+        try:
+            for piece in answerer.stream(self.request, self._stop):
+                if self._stop.is_set() or self._take(piece):
+                    return
+            self._fail(VQAError(f"{answerer.name} stopped without an answer."))
+        except VQAError as error:
+            self._fail(error)
+        except Exception as error:  # whatever a model raises must not end the worker
+            what = " ".join(str(error).split()) or type(error).__name__
+            self._fail(VQAError(f"{answerer.name} failed to answer: {what}"))
+
+    def _take(self, piece: str | Answer) -> bool:
+        """Keep a piece for the followers; whether it was the last."""
+        with self._changed:
+            if self._ended:  # cancelled meanwhile
+                return True
+            if isinstance(piece, Answer):
+                self._answer = piece
+            else:
+                self._pieces.append(piece)
+            self._changed.notify_all()
+            return self._ended
+
+    def _fail(self, error: VQAError) -> None:
+        with self._changed:
+            if not self._ended:
+                self._error = error
+                self._changed.notify_all()
+
+
+class Worker:
+    """Answers one question after the other, in the order they came, in one background thread."""
+
+    def __init__(self, answerer: Answerer) -> None:
+        self.answerer = answerer
+        self._waiting: deque[Job] = deque()
+        self._running: Job | None = None
+        self._closed = False
+        self._changed = Condition()
+        self._thread = Thread(target=self._work, name="vqa-worker", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request) -> Job:
+        """Put a question at the end of the queue. Raises VQAError once the worker is closed."""
+        job = Job(request, self)
+        with self._changed:
+            if self._closed:
+                raise VQAError("The chat has ended: start it again.")
+            self._waiting.append(job)
+            self._changed.notify()
+        return job
+
+    def ahead(self, job: Job) -> int:
+        """How many questions are answered before `job`."""
+        with self._changed:
+            if job not in self._waiting:
+                return 0
+            return self._waiting.index(job) + (self._running is not None)
+
+    def forget(self, job: Job) -> None:
+        """Take a question out of the queue, if it still waits there."""
+        with self._changed:
+            if job in self._waiting:
+                self._waiting.remove(job)
+
+    def close(self) -> None:
+        """Cancel everything and end the thread."""
+        with self._changed:
+            self._closed = True
+            jobs = [*self._waiting, *([self._running] if self._running else [])]
+            self._changed.notify()
+        for job in jobs:
+            job.cancel()
+        self._thread.join()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._running = None
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return
+                job = self._running = self._waiting.popleft()
+            job._run(self.answerer)
+            del job  # its pictures need not wait in memory for the next question
