@@ -1,0 +1,61 @@
+"""What holds for every test: no network but for this machine, and no touching of the user's cache."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs Chromium unless it is asked for, and what needs a GPU without one."""
+    skipped = {}
+    if "browser" not in (config.getoption("markexpr") or ""):
+        skipped["browser"] = pytest.mark.skip(reason="run apart: pytest -m browser")
+    if any(item.get_closest_marker("gpu") for item in items):
+        import torch
+
+        if not torch.cuda.is_available():
+            skipped["gpu"] = pytest.mark.skip(reason="needs a CUDA device")
+    for item in items:
+        for name, skip in skipped.items():
+            if item.get_closest_marker(name):
+                item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Tests with the base weights share the user's cache; all others get an empty one."""
+    if request.node.get_closest_marker("weights") is None:
+        directory = tmp_path_factory.getbasetemp() / "cache"
+        monkeypatch.setenv("VQA_CACHE", str(directory))
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection to another machine is a failure of the test."""
+    connect = socket.socket.connect
+
+    def connect_here(self: socket.socket, address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else "localhost"  # else a local socket
+        if host not in ("localhost", "127.0.0.1", "::1"):
+            raise AssertionError(f"a test wants to connect to {host}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
+
+
+@pytest.fixture
+def examples() -> Path:
+    """The pictures that come with the project."""
+    return Path(__file__).parents[1] / "examples"

@@ -1,0 +1,164 @@
+"""`vqa predict` and `vqa score`: answer a file of questions, and say how good the answers are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vqa.cli import options
+from vqa.errors import InputError, VQAError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vqa.answering import Answerer, Settings
+    from vqa.data.example import Example
+    from vqa.evaluation.pictures import Condition
+    from vqa.evaluation.predict import Outcome
+    from vqa.evaluation.score import Scores
+
+DataFile = Annotated[
+    Path, typer.Option(metavar="FILE", help="Rows of id, image, question, answer(s) as JSONL.")
+]
+
+
+def predict(
+    data: DataFile,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the predictions go (JSONL).")],
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Root of the rows' pictures; default: the data's folder."),
+    ] = None,
+    model: options.Model = "embedded",
+    adapter: options.Adapter = None,
+    blind: Annotated[bool, typer.Option("--blind", help="Ask about blank pictures.")] = False,
+    swap: Annotated[bool, typer.Option("--swap", help="Ask about another row's picture.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions answered at once.")] = 16,
+    max_new_tokens: options.MaxNewTokens = 64,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    quantize: options.Quantize = None,
+) -> None:
+    """Answer every row of a file; interrupted, the same command goes on where it stopped."""
+    if blind and swap:
+        raise InputError("--blind and --swap exclude each other; run the command twice")
+    from vqa.answering import Settings
+    from vqa.data.flat import read
+
+    examples = list(read(data, images, need_answers=False))
+    if not examples:
+        raise InputError(f"{data}: no rows")
+    settings = Settings(max_new_tokens=max_new_tokens)
+    condition: Condition = "blind" if blind else "swap" if swap else "seen"
+    answerer, identity = _load(model, adapter, device, dtype, quantize)
+    try:
+        outcome = _with_progress(answerer, examples, out, settings, identity, condition, batch_size)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; the same command goes on, {out} keeps what is done", err=True)
+        raise typer.Exit(130) from None
+    kept = f", {outcome.kept} kept from before" if outcome.kept else ""
+    typer.echo(f"{out}: {outcome.answered} answered{kept}, {outcome.errors} errors", err=True)
+    if outcome.errors:
+        raise VQAError(f"{outcome.errors} rows could not be answered; they say why in {out}")
+
+
+def _load(
+    model: str,
+    adapter: str | None,
+    device: str,
+    dtype: str,
+    quantize: Literal["4bit", "8bit"] | None,
+) -> tuple[Answerer, str]:
+    """The model ready to answer, and what its answers depend on."""
+    from vqa import checkpoints, fingerprint
+    from vqa.engine import LocalEngine
+
+    loaded = checkpoints.load(model, adapter=adapter, device=device, dtype=dtype, quantize=quantize)
+    identity = fingerprint.of_json([loaded.fingerprint, str(loaded.model.dtype), quantize])
+    return LocalEngine(loaded), identity
+
+
+def _with_progress(
+    answerer: Answerer,
+    examples: Sequence[Example],
+    out: Path,
+    settings: Settings,
+    identity: str,
+    condition: Condition,
+    batch_size: int,
+) -> Outcome:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    from vqa.evaluation.predict import predict as run
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.1f} rows/s" if task.speed else "")
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(answerer.name, total=len(examples))
+        return run(
+            answerer,
+            examples,
+            out,
+            settings,
+            identity=identity,
+            condition=condition,
+            batch_size=batch_size,
+            progress=lambda rows: progress.advance(task, rows),
+        )
+
+
+def score(
+    data: DataFile,
+    predictions: Annotated[Path, typer.Option(metavar="FILE", help="What `vqa predict` wrote.")],
+    metric: Annotated[str, typer.Option(help="exact_match, bleu.")] = "exact_match",
+    rows: Annotated[bool, typer.Option("--rows", help="The score of every row, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score predictions beside the commonest answer; pictures are not opened."""
+    from vqa.data.flat import read
+    from vqa.evaluation.score import read_predictions
+    from vqa.evaluation.score import score as run
+    from vqa.metrics import metric as by_name
+
+    chosen = by_name(metric)
+    examples = list(read(data, need_images=False))
+    found = run(examples, read_predictions(predictions), chosen)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(rows), ensure_ascii=False, indent=2))
+    else:
+        _print(found, rows)
+
+
+def _print(found: Scores, rows: bool) -> None:
+    if rows:
+        for key, value in found.rows:
+            typer.echo(f"{value:6.3f}  {json.dumps(key, ensure_ascii=False)}")
+    typer.echo(f"{found.metric}: {found.score:.4f} over {len(found.rows)} rows")
+    typer.echo(f"commonest answer ({found.commonest_answer!r}): {found.commonest_score:.4f}")
+    for what, keys in (
+        ("without a prediction, counted as wrong", found.missing),
+        ("failed, counted as wrong", found.errors),
+        ("predicted but not in the data, left out", found.unknown),
+    ):
+        if keys:
+            shown = ", ".join(map(repr, keys[:5])) + (", ..." if len(keys) > 5 else "")
+            typer.echo(f"{len(keys)} rows {what}: {shown}")

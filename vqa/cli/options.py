@@ -1,0 +1,49 @@
+"""Options that several commands share, and the model they name."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from vqa.answering import Answerer
+
+Model = Annotated[
+    str, typer.Option(metavar="NAME", help="embedded, a model's or run's directory, or a hub id.")
+]
+Adapter = Annotated[
+    str | None, typer.Option(metavar="DIR", help="A peft adapter, put on top of the model.")
+]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
+Dtype = Annotated[str, typer.Option(metavar="TYPE", help="auto, bfloat16, float16 or float32.")]
+Quantize = Annotated[
+    Literal["4bit", "8bit"] | None, typer.Option(help="Load the language model in 4 or 8 bits.")
+]
+MaxNewTokens = Annotated[int, typer.Option(metavar="N", min=1, help="Longest answer, in tokens.")]
+Temperature = Annotated[
+    float, typer.Option(metavar="T", min=0.0, help="0 gives the likeliest answer, 1 samples.")
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the sampling.")]
+
+
+def load_answerer(
+    model: str,
+    adapter: str | None,
+    device: str,
+    dtype: str,
+    quantize: Literal["4bit", "8bit"] | None,
+) -> Answerer:
+    """Load a model of this machine. Takes seconds, or minutes where it has to be fetched."""
+    if sys.stderr.isatty():
+        typer.secho(f"loading {model} ...", err=True, dim=True)
+    from huggingface_hub.utils.tqdm import enable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    from vqa.checkpoints import load
+    from vqa.engine import LocalEngine
+
+    disable_progress_bar()  # a second's bar for weights that are here
+    enable_progress_bars()  # but downloads show theirs
+    return LocalEngine(load(model, adapter=adapter, device=device, dtype=dtype, quantize=quantize))

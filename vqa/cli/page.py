@@ -1,0 +1,119 @@
+"""`vqa app`: start the page, and build the answerer that it asks."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vqa.cli import options
+from vqa.errors import InputError, VQAError
+
+if TYPE_CHECKING:
+    from vqa.answering import Answerer
+
+_MODEL_OF_PAGE = "VQA_APP"  # environment variable from the command to the page, JSON
+_SETTINGS = {
+    "browser.gatherUsageStats": "false",
+    "client.showErrorDetails": "none",  # a traceback belongs into the terminal
+    "client.toolbarMode": "minimal",
+    "logger.hideWelcomeMessage": "true",
+    "server.fileWatcherType": "none",
+    "server.maxUploadSize": "50",  # MB
+    "server.showEmailPrompt": "false",
+    "theme.primaryColor": "#3367b0",
+}
+
+
+@dataclass(frozen=True)
+class PageModel:
+    """Which model the page loads, and how: the arguments of `vqa.checkpoints.load`."""
+
+    name: str = "embedded"
+    adapter: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    quantize: Literal["4bit", "8bit"] | None = None
+
+
+def page_model() -> PageModel:
+    """What `vqa app` was asked for; the embedded model where the page was started otherwise."""
+    return PageModel(**json.loads(os.environ.get(_MODEL_OF_PAGE, "{}")))
+
+
+def build_answerer() -> Answerer:
+    """Load what answers on the page. Takes seconds to minutes; raises VQAError."""
+    wanted = page_model()
+    return options.load_answerer(
+        wanted.name, wanted.adapter, wanted.device, wanted.dtype, wanted.quantize
+    )
+
+
+def app_command(
+    model: options.Model = "embedded",
+    adapter: options.Adapter = None,
+    port: Annotated[int, typer.Option(help="Port of the page.", min=1, max=65535)] = 8501,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other computers in.")
+    ] = "127.0.0.1",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    quantize: options.Quantize = None,
+) -> None:
+    """Open a page to chat about pictures in the browser."""
+    _check_model(model, adapter)
+    _check_address(host, port)
+    page = Path(__file__).resolve().parents[2] / "app" / "page.py"  # never by a name to import:
+    if not page.is_file():  # the user's own directory may hold an `app.py` or `app/`
+        raise VQAError(f"{page} is missing: install vqa again.")
+    wanted = PageModel(model, adapter, device, dtype, quantize)
+    environment = {**os.environ, _MODEL_OF_PAGE: json.dumps(asdict(wanted))}
+    settings = {**_SETTINGS, "server.address": host, "server.port": str(port)}
+    typer.echo(f"The page: http://{_shown(host)}:{port} (Ctrl+C ends it)", err=True)
+    os.execve(sys.executable, _streamlit(page, settings), environment)
+
+
+def _streamlit(page: Path, settings: dict[str, str]) -> list[str]:
+    # -P: what lies in the working directory must not pose as a module of ours or of Streamlit.
+    command = [sys.executable, "-P", "-m", "streamlit", "run", str(page)]
+    return command + [f"--{name}={value}" for name, value in settings.items()]
+
+
+def _check_model(model: str, adapter: str | None) -> None:
+    """Refuse at once what cannot be a model; the page itself would find out only later."""
+    path = Path(model)
+    if model.startswith("embedded"):
+        pass
+    elif path.exists():
+        if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+            raise InputError(f"{model} holds no model: no config.json, no adapter_config.json.")
+    elif path.is_absolute() or model.startswith(".") or model.count("/") > 1 or not model:
+        raise InputError(f"{model!r}: no such directory; check --model.")
+    if adapter is not None and not (Path(adapter) / "adapter_config.json").is_file():
+        raise InputError(f"{adapter} holds no adapter: no adapter_config.json.")
+
+
+def _check_address(host: str, port: int) -> None:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            if os.name == "posix":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise InputError(
+            f"Cannot listen on {host}, port {port} ({error.strerror}): try another --port."
+        ) from error
+
+
+def _shown(host: str) -> str:
+    host = "localhost" if host in ("0.0.0.0", "::") else host
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,1 @@
+"""Predict in batches, and score what was predicted."""
