@@ -1,4 +1,4 @@
-"""What holds for every test: no network but for this machine, and no touching of the user's cache."""
+"""What holds for every test: no network but this machine, and no touching of the user's cache."""
 
 from __future__ import annotations
 

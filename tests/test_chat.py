@@ -304,7 +304,7 @@ def test_close_cancels_everything_and_ends_the_thread() -> None:
     threading.Timer(0.05, echo.go.release).start()
     worker.close()
     assert [job.result().finish for job in jobs] == ["cancelled"] * 3
-    assert not any(thread.name == "vqa-worker" for thread in threading.enumerate())
+    assert not worker._thread.is_alive()
     assert len(echo.order) == 1
     with pytest.raises(VQAError, match="has ended"):
         worker.submit(ask("more"))

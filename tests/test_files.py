@@ -52,7 +52,7 @@ def test_atomic_write_appears_only_at_the_end(tmp_path: Path) -> None:
 def test_atomic_write_keeps_the_old_file_when_the_block_raises(tmp_path: Path) -> None:
     path = tmp_path / "kept"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic_write(path) as file:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as file:
         file.write("half")
         raise KeyboardInterrupt
     assert path.read_text() == "old"
@@ -105,7 +105,7 @@ def test_atomic_directory(tmp_path: Path) -> None:
 
 
 def test_atomic_directory_leaves_nothing_when_the_block_raises(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), atomic_directory(tmp_path / "one") as inside:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), atomic_directory(tmp_path / "one") as inside:
         (inside / "half").write_text("x")
         raise ZeroDivisionError
     assert names(tmp_path) == []
@@ -125,7 +125,7 @@ def test_atomic_directory_takes_an_empty_directory_and_never_a_full_one(tmp_path
 
 def test_atomic_directory_does_not_replace_what_came_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "one"
-    with pytest.raises(VQAError, match="one"), atomic_directory(path):  # noqa: PT012
+    with pytest.raises(VQAError, match="one"), atomic_directory(path):
         path.mkdir()
         (path / "theirs").write_text("x")
     assert names(path) == ["theirs"]

@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
@@ -34,6 +35,7 @@ def _fetch(folder: Path, online: bool = True) -> None:
         attempts.append(arguments)
         raise OSError("the network is cut off")
 
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE  # it would hide an attempt
     if not online:
         os.environ["PIP_FIND_LINKS"] = "/nowhere"
         socket.socket.connect = refuse  # type: ignore[method-assign]
@@ -55,8 +57,10 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setenv("VQA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(parts, "PARTS", found)
     monkeypatch.setattr(parts, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    lazy = ["transformers.models.llama.modeling_llama", "transformers.modeling_gguf_pytorch_utils"]
+    context.set_forkserver_preload([__name__, "gguf", "rich.progress", *lazy])
 
     def run(*arguments: Any) -> BaseProcess:
         process = context.Process(target=_fetch, args=arguments)

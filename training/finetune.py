@@ -9,6 +9,7 @@ import re
 from typing import Any, Literal
 
 import torch
+from accelerate import PartialState
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
@@ -42,8 +43,9 @@ def run(settings: FinetuneSettings) -> None:
     fit(adapted, rows, settings)
     for parameter in adapted.parameters():
         parameter.data = parameter.data.to(dtype)
-    adapted.save_pretrained(settings.output)
-    checkpoints.record_base(settings.output, settings.model)
+    if PartialState().is_main_process:
+        adapted.save_pretrained(settings.output)
+        checkpoints.record_base(settings.output, settings.model)
 
 
 def add_lora(model: nn.Module, lora: LoraSettings, base: str) -> Any:

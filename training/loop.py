@@ -52,6 +52,8 @@ def fit(model: nn.Module, rows: PackedRows, settings: TrainSettings) -> None:
     finally:
         llava.model.vision_tower = tower
         config.vision_feature_layer, config.vision_feature_select_strategy = selection
+    if not trainer.is_world_process_zero():
+        return
     with atomic_write(settings.output / "log.jsonl") as file:
         file.writelines(json.dumps(entry) + "\n" for entry in trainer.state.log_history)
 

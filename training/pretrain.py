@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from accelerate import PartialState
 
 from training.loop import fit
+from training.report import print_report
 from training.rows import prepare
 from training.settings import TrainSettings
 from vqa.model import compose, freeze
@@ -25,8 +27,6 @@ class PretrainSettings(TrainSettings):
 
 def run(settings: PretrainSettings) -> None:
     """Compose, train the projector, save a LLaVA directory in `output`."""
-    from training.report import print_report
-
     dtype = torch.float32 if settings.dtype == "float32" else torch.bfloat16
     composed = compose(settings.vision, settings.language, dtype=dtype, seed=settings.seed)
     model, processor = composed.model, composed.processor
@@ -36,8 +36,9 @@ def run(settings: PretrainSettings) -> None:
     fit(model, rows, settings)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
-    model.save_pretrained(settings.output)
-    processor.save_pretrained(settings.output)
+    if PartialState().is_main_process:
+        model.save_pretrained(settings.output)
+        processor.save_pretrained(settings.output)
 
 
 if __name__ == "__main__":  # python -m training.pretrain CONFIG [key=value ...]

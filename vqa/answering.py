@@ -7,17 +7,29 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Literal, Protocol
 
+from vqa.errors import InputError
 from vqa.prompts import Message
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How an answer is generated: greedy at temperature 0, else sampled with the seed."""
+    """How an answer is generated: greedy at temperature 0, else sampled with the seed.
+
+    Raises InputError for what no answer can be generated with.
+    """
 
     max_new_tokens: int = 128
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise InputError(f"max_new_tokens is {self.max_new_tokens}: at least 1 is needed.")
+        if not 0 <= self.temperature < float("inf"):
+            raise InputError(f"temperature is {self.temperature}: 0 or more is needed.")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p is {self.top_p}: more than 0 and at most 1 is needed.")
 
 
 @dataclass(frozen=True)

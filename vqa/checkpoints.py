@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     BitsAndBytesConfig,
@@ -16,8 +18,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-import vqa.encoders  # noqa: F401  (registers the timm tower)
 from vqa import fingerprint
+from vqa.encoders import encoder_spec  # its import registers the timm tower
 from vqa.errors import InputError
 from vqa.files import atomic_write
 from vqa.model import ModuleReport, check_image_tokens, module_report
@@ -33,8 +35,13 @@ class Loaded:
     model: LlavaForConditionalGeneration
     processor: LlavaProcessor
     name: str
-    fingerprint: str
+    sources: tuple[str, ...]  # directories or hub ids: the model's, and the adapter's
     report: tuple[ModuleReport, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the weights. Computed when asked for: large files take seconds to read."""
+        return fingerprint.of_json([_identity(source) for source in self.sources])
 
 
 def load(
@@ -58,17 +65,20 @@ def load(
     config = _llava_config(source, name)
     torch_dtype = _dtype(dtype, config)
     model = _load_weights(source, name, config, torch_dtype, device, quantize)
-    processor = _load_processor(source, name)
-    identity = _identity(source)
-    shown = name
+    processor = _load_processor(source, name, config)
+    if processor.image_token_id != config.image_token_id:
+        raise InputError(
+            f"{name}: the image token {processor.image_token} is {processor.image_token_id} to the "
+            f"tokenizer, but {config.image_token_id} in config.json (image_token_index)"
+        )
+    sources = (source,)
     if adapter is not None:
         _check_base(adapter, name, source)
         model = _apply_adapter(model, adapter, merge=quantize is None)
-        identity = fingerprint.of_json([identity, fingerprint.of_directory(adapter)])
-        shown = adapter
+        sources = (source, adapter)
     model.eval()
     check_image_tokens(model, processor)
-    return Loaded(model, processor, shown, identity, module_report(model))
+    return Loaded(model, processor, adapter or name, sources, module_report(model))
 
 
 def resolve(name: str) -> str:
@@ -175,9 +185,17 @@ def _load_weights(
     elif torch.cuda.is_available() or quantize is not None:
         options["device_map"] = "auto"
     try:
-        return LlavaForConditionalGeneration.from_pretrained(source, **options)
-    except (OSError, ValueError, RuntimeError) as error:
+        model, info = LlavaForConditionalGeneration.from_pretrained(
+            source, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{name}: cannot load the weights: {_first_line(error)}") from error
+    if info["missing_keys"]:  # transformers draws them at random and goes on
+        raise InputError(
+            f"{name}: {len(info['missing_keys'])} tensors are missing from the weights, among them "
+            f"{min(info['missing_keys'])}"
+        )
+    return model
 
 
 def quantization(quantize: Quantize, dtype: torch.dtype) -> BitsAndBytesConfig:
@@ -195,14 +213,20 @@ def quantization(quantize: Quantize, dtype: torch.dtype) -> BitsAndBytesConfig:
     raise InputError(f"--quantize {quantize}: choose 4bit or 8bit")
 
 
-def _load_processor(source: str, name: str) -> LlavaProcessor:
+def _load_processor(source: str, name: str, config: Any) -> LlavaProcessor:
     try:
-        return LlavaProcessor.from_pretrained(source)
-    except (OSError, ValueError, TypeError) as error:
+        processor = LlavaProcessor.from_pretrained(source)
+    except Exception as error:  # the tokenizers library raises bare ones
         raise InputError(
             f"{name}: the processor files are missing or broken (processor_config.json, "
             f"preprocessor_config.json, tokenizer.json): {_first_line(error)}"
         ) from error
+    if processor.patch_size is None:  # directories from before 4.47 have no processor_config.json
+        spec = encoder_spec(config.vision_config)
+        processor.patch_size = spec.patch_size
+        processor.num_additional_image_tokens = spec.class_tokens
+        processor.vision_feature_select_strategy = config.vision_feature_select_strategy
+    return processor
 
 
 def _apply_adapter(
@@ -214,7 +238,7 @@ def _apply_adapter(
         raise InputError(f"{adapter}: no adapter here (adapter_config.json is missing)")
     try:
         adapted = PeftModel.from_pretrained(model, adapter)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise InputError(f"{adapter}: the adapter does not fit: {_first_line(error)}") from error
     if not merge:
         return unwrap(adapted)
@@ -223,12 +247,15 @@ def _apply_adapter(
 
 def merge_adapter(adapted: Any) -> LlavaForConditionalGeneration:
     """Merge a peft model's adapter in float32 and return to the base's type: rounded only once."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     base: PreTrainedModel = adapted.get_base_model()
     dtype = base.dtype
-    # parameters alone: the rotary embedding's buffers stay in float32 whatever the type
-    for parameter in adapted.parameters():
-        parameter.data = parameter.data.float()
+    for layer in adapted.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.float()
     merged = adapted.merge_and_unload()
+    # parameters alone: the rotary embedding's buffers stay in float32 whatever the type
     for parameter in merged.parameters():
         parameter.data = parameter.data.to(dtype)
     return merged

@@ -98,7 +98,7 @@ def _describe_adapter(name: str, directory: Path) -> Description:
 def _describe_embedded() -> Description:
     """The embedded model, or its parts as long as it has not been put together."""
     vision, language = parts.default_parts()
-    licence = _licence(parts.WEIGHTS)
+    licence = embedded.WEIGHTS_LICENCE if embedded.has_weights() else language.licence
     if embedded.has_weights() and embedded.model_path().is_dir():
         found = _describe_model("embedded", embedded.model_path())
         licences = {"vision_tower": vision.licence, "language_model": language.licence}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from vqa.model import Composed
 
+WEIGHTS_LICENCE = "LicenseRef-vqa-weights (research, see LICENSE-WEIGHTS)"
 _RECORD = "vqa.json"
 
 
@@ -88,6 +89,8 @@ def _adapter_files() -> list[str]:
 def _check_parts() -> None:
     path = parts.WEIGHTS / _RECORD
     recorded = json.loads(path.read_text(encoding="utf-8"))["base"]
+    if not isinstance(recorded, dict):
+        raise InputError(f"{path}: it does not name the parts (`embedded.record_parts` writes it)")
     for part, found in zip(parts.default_parts(), part_fingerprints().values(), strict=True):
         if recorded[part.kind] != found:
             directory = parts.converted_path(part)

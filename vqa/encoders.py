@@ -74,7 +74,12 @@ class TimmVisionModel(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """timm has initialised its backbone already."""
+        """Fill tables that no file holds (relative positions, rotary angles); timm did the rest.
+
+        `from_pretrained` makes the model without memory and leaves such buffers undefined.
+        """
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()
 
     @classmethod
     def from_timm(
@@ -155,10 +160,16 @@ def _create_backbone(name: str, image_size: int, pretrained: bool) -> nn.Module:
         near = timm.list_models(f"*{name.split('_')[0]}*")[:3]
         hint = f"; near: {', '.join(near)}" if near else ""
         raise InputError(f"timm has no backbone named {name}{hint}")
-    try:  # ViTs need the size to make their position embeddings, CNNs take any
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, img_size=image_size)
-    except TypeError:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0)
+    try:
+        try:  # ViTs need the size to make their position embeddings, CNNs take any
+            return timm.create_model(
+                name, pretrained=pretrained, num_classes=0, img_size=image_size
+            )
+        except TypeError:
+            return timm.create_model(name, pretrained=pretrained, num_classes=0)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"timm backbone {name} cannot be made: {reason}") from error
 
 
 def _joined_maps(backbone: nn.Module, pixel_values: Tensor, stages: list[int]) -> Tensor:

@@ -129,6 +129,8 @@ def _largest(directory: Path) -> int:
 def _reason(log: Path) -> str:
     """What pip said last about what was wrong, in one line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    if any("Retrying (" in line for line in lines):  # pip ends with "No matching distribution"
+        return "the package index does not answer"
     wrong = [line for line in lines if "error" in line.lower()] or lines
     return wrong[-1].removeprefix("ERROR: ") if wrong else "it said nothing"
 

@@ -81,7 +81,10 @@ def compose(
     spec = encoder_spec(tower.config)
     text_model, tokenizer = _load_language(str(language), dtype)
     if IMAGE_TOKEN not in tokenizer.get_vocab():
-        tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
+        # by default transformers forgets the special tokens that the tokenizer had before
+        tokenizer.add_special_tokens(
+            {"additional_special_tokens": [IMAGE_TOKEN]}, replace_extra_special_tokens=False
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if len(tokenizer) > text_model.get_input_embeddings().num_embeddings:
@@ -194,7 +197,12 @@ def check_image_tokens(model: Any, processor: LlavaProcessor) -> int:
     picture = Image.new("RGB", (64, 64), "white")
     pixels = processor.image_processor(picture, return_tensors="pt")["pixel_values"]
     weight = next(model.model.multi_modal_projector.parameters())
-    features = patch_features(model, pixels.to(weight.device, weight.dtype))  # [1, N, Dv]
+    try:
+        features = patch_features(model, pixels.to(weight.device, weight.dtype))  # [1, N, Dv]
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"the encoder cannot take the pictures that its image processor prepares: {error}"
+        ) from error
     expected = tokens_per_image(processor)
     if features.shape[1] != expected:
         raise InputError(
@@ -208,6 +216,8 @@ def check_image_tokens(model: Any, processor: LlavaProcessor) -> int:
 def _load_vision(name: str) -> tuple[PreTrainedModel, Any]:
     if name.startswith("timm:"):
         backbone, _, size = name.removeprefix("timm:").partition(":")
+        if size and not size.isdecimal():
+            raise InputError(f"{name}: give the size in pixels, as in timm:resnet50:224")
         tower: PreTrainedModel = TimmVisionModel.from_timm(
             backbone, int(size or 224), pretrained=True
         )
@@ -252,7 +262,18 @@ def _load_language(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]
             f"{name}: {config.model_type} writes no text; a causal language model is needed"
         )
     model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
-    return model, AutoTokenizer.from_pretrained(name)
+    # LLaVA has a bare output layer and finds the words in `model.embed_tokens`
+    words = hasattr(getattr(model, "model", None), "embed_tokens")
+    if not words or getattr(model.get_output_embeddings(), "bias", None) is not None:
+        raise InputError(
+            f"{name}: LLaVA cannot hold a {config.model_type} model; use one built like Llama "
+            "(Llama, Mistral, Qwen2, Qwen3, Gemma2, Phi3)"
+        )
+    try:
+        return model, AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # the tokenizers library raises bare ones
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"{name}: its tokenizer cannot be read: {reason}") from error
 
 
 def _config_of(name: str, what: str) -> Any:

@@ -17,7 +17,8 @@ def put(path: Path, text: str = "") -> Path:
 def test_caption_csv(tmp_path: Path) -> None:
     captions = put(
         tmp_path / "captions.txt",
-        'image,caption\na.jpg,A dog runs .\nb.jpg,"Two men , one hat ."\na.jpg,A brown dog .\nc.jpg,X\n',
+        'image,caption\na.jpg,A dog runs .\nb.jpg,"Two men , one hat ."\n'
+        "a.jpg,A brown dog .\nc.jpg,X\n",
     )
     splits = {
         "train": put(tmp_path / "train.txt", "a.jpg\n"),
@@ -35,7 +36,11 @@ def test_caption_csv(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "where"),
-    [("a.jpg,A dog\n", ":1:"), ("image,caption\na.jpg\n", ":2:"), ("image,caption\n../a.jpg,A\n", "")],
+    [
+        ("a.jpg,A dog\n", ":1:"),
+        ("image,caption\na.jpg\n", ":2:"),
+        ("image,caption\n../a.jpg,A\n", ""),
+    ],
 )
 def test_caption_csv_refuses(tmp_path: Path, text: str, where: str) -> None:
     captions = put(tmp_path / "captions.txt", text)
@@ -137,7 +142,12 @@ def test_path_list(tmp_path: Path) -> None:
 
 
 def test_class_folders(tmp_path: Path) -> None:
-    for name in ("Faces/image_1.jpg", "Faces_easy/image_1.jpg", "sea_horse/a.png", "sea_horse/b.txt"):
+    for name in (
+        "Faces/image_1.jpg",
+        "Faces_easy/image_1.jpg",
+        "sea_horse/a.png",
+        "sea_horse/b.txt",
+    ):
         put(tmp_path / name)
     put(tmp_path / "BACKGROUND_Google/image_1.jpg")
     face = Label("face", "face", "person")

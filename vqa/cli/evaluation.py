@@ -53,7 +53,7 @@ def predict(
         raise InputError(f"{data}: no rows")
     settings = Settings(max_new_tokens=max_new_tokens)
     condition: Condition = "blind" if blind else "swap" if swap else "seen"
-    answerer, identity = _load(model, adapter, device, dtype, quantize)
+    answerer, identity = _load(model, adapter, device, dtype, quantize, batch_size)
     try:
         outcome = _with_progress(answerer, examples, out, settings, identity, condition, batch_size)
     except KeyboardInterrupt:
@@ -71,6 +71,7 @@ def _load(
     device: str,
     dtype: str,
     quantize: Literal["4bit", "8bit"] | None,
+    batch_size: int,
 ) -> tuple[Answerer, str]:
     """The model ready to answer, and what its answers depend on."""
     from vqa import checkpoints, fingerprint
@@ -78,7 +79,7 @@ def _load(
 
     loaded = checkpoints.load(model, adapter=adapter, device=device, dtype=dtype, quantize=quantize)
     identity = fingerprint.of_json([loaded.fingerprint, str(loaded.model.dtype), quantize])
-    return LocalEngine(loaded), identity
+    return LocalEngine(loaded, max_batch=batch_size), identity
 
 
 def _with_progress(

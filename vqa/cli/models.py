@@ -30,7 +30,7 @@ def list_models(as_json: AsJson = False) -> None:
     if as_json:
         _print_json({"models": [asdict(entry) for entry in found]})
         return
-    table = _table("name", "kind", "state", "on disk")
+    table = _table("name", "kind", "state", "on disk", prose="state")
     for entry in found:
         table.add_row(entry.name, entry.kind, entry.state, _bytes(entry.bytes))
     _print(table)
@@ -68,7 +68,8 @@ def info(
     if as_json:
         _print_json(asdict(found))
         return
-    table = _table("module", "kind", "parameters", "type", "size", "licence")
+    columns = ("module", "kind", "parameters", "type", "size", "licence")
+    table = _table(*columns, prose="kind")
     for row in found.modules:
         count = f"{row.parameters:,}" if row.parameters else ""
         table.add_row(row.name, row.kind, count, row.dtype, _bytes(row.bytes), row.licence or "")
@@ -87,14 +88,19 @@ def info(
             typer.echo(f"{key}: {value}")
 
 
-def _table(*columns: str) -> Any:
+def _table(*columns: str, prose: str) -> Any:
+    """A table for the terminal; only the column `prose` may break over lines."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for column in columns:
         right = column in ("parameters", "size", "on disk")
-        # only what is free text may break over lines
-        table.add_column(column, justify="right" if right else "left", no_wrap=column != "kind")
+        table.add_column(
+            column,
+            justify="right" if right else "left",
+            no_wrap=column != prose,
+            overflow="fold",
+        )
     return table
 
 

@@ -88,9 +88,7 @@ def _streamlit(page: Path, settings: dict[str, str]) -> list[str]:
 def _check_model(model: str, adapter: str | None) -> None:
     """Refuse at once what cannot be a model; the page itself would find out only later."""
     path = Path(model)
-    if model.startswith("embedded"):
-        pass
-    elif path.exists():
+    if path.exists() and model not in ("embedded", "embedded/base"):
         if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise InputError(f"{model} holds no model: no config.json, no adapter_config.json.")
     elif path.is_absolute() or model.startswith(".") or model.count("/") > 1 or not model:

@@ -94,13 +94,13 @@ def build(settings: MixSettings) -> Mix:
         pictures = list(SETS[name].read(root))
         held_out = [p for p in pictures if in_validation(p, chosen.validation)]
         kept = [p for p in pictures if not in_validation(p, chosen.validation)]
-        rng = random.Random(f"{settings.seed}/{name}")
-        train += _training(kept, chosen, rng)
-        check += _validation(held_out, chosen, rng)
+        train += _training(kept, chosen, random.Random(f"{settings.seed}/{name}"))
+        # drawn apart: other training rows do not change what is measured
+        check += _validation(held_out, chosen, random.Random(f"{settings.seed}/{name}/check"))
     rng = random.Random(settings.seed)
     train = _balanced(train, rng)
     by_task: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    rows = _rows(_balanced(check, rng), settings.data_root)
+    rows = _rows(_balanced(check, random.Random(settings.seed)), settings.data_root)
     # in the order of a hash: the first rows of a file are a fair sample of it
     for row in sorted(rows, key=lambda row: sha256(row["id"].encode()).hexdigest()):
         by_task[_FILES.get(row["task"], row["task"])].append(row)

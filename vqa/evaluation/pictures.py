@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Condition = Literal["seen", "blind", "swap"]
 _GREY = (128, 128, 128)
-_KEPT_OPEN = 16
+_KEPT_OPEN = 4  # large ones take 200 MB; rows of one picture mostly follow each other
 
 
 class Pictures:

@@ -23,7 +23,8 @@ _NOUN = "|".join((*document("words")["color_nouns"], "t shirt"))
 _COLOR = "|".join(COLORS)
 _FOUND = re.compile(
     rf"(?<= )(?:light |dark |bright )?({_COLOR})(?: and (?:light |dark |bright )?({_COLOR}))? "
-    rf"(?:long sleeved |short sleeved |long |short |small |tank |ski |life |furry |haired )?"
+    rf"(?:long sleeved |short sleeved |long |short |small |tank |ski |life |furry |haired "
+    rf"|striped |plaid |sleeveless |winter |wool |leather |tennis |rubber |plastic )?"
     rf"({_NOUN}) "
 )
 _WORDINGS = (

@@ -57,8 +57,8 @@ def with_article(noun: str) -> str:
 
 # two words that name another thing than either of them does
 _JOINED = re.compile(
-    r"\b(hot(?= dogs?\b)|(?:pit|red)(?= bulls?\b)|pony(?= tail)|(?:water|jet)(?= ski)|beach(?= ball)"
-    r"|(?:subway|train|cable|coaster|street|bumper|toy|rail|box)(?= cars?\b)) "
+    r"\b(hot(?= dogs?\b)|(?:pit|red)(?= bulls?\b)|pony(?= tail)|(?:water|jet)(?= ski)"
+    r"|beach(?= ball)|(?:subway|train|cable|coaster|street|bumper|toy|rail|box)(?= cars?\b)) "
 )
 
 

@@ -1,0 +1,51 @@
+"""Several processes train as one does, and the recipes start as modules too."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from tests.tiny import llava_1_5
+
+_ONE = ["-m", "training.finetune"]
+_TWO = [
+    *("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+    *("-m", "vqa", "train"),
+]
+
+
+def train(tmp_path: Path, name: str, launcher: list[str]) -> list[float]:
+    """The losses of a short run, started from the command line."""
+    settings = {
+        "recipe": "finetune", "model": tmp_path / "base", "data": tmp_path / "train.jsonl",
+        "output": tmp_path / name, "epochs": 2, "row_tokens": 64, "rows_per_step": 4,
+        "warmup_steps": 0, "log_every": 1, "dtype": "float32", "device": "cpu",
+    }  # fmt: skip
+    command = [sys.executable, *launcher, "finetune"]
+    command += [f"{key}={value}" for key, value in settings.items()]
+    environment = {**os.environ, "VQA_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / name / "log.jsonl").read_text().splitlines()
+    return [entry["loss"] for entry in map(json.loads, log) if "loss" in entry]
+
+
+def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
+    llava_1_5(tmp_path / "base")
+    rows = []
+    for index in range(16):
+        colour = "red" if index % 2 else "blue"
+        Image.new("RGB", (20 + index, 20), colour).save(tmp_path / f"{index}.png")
+        question = "What colour is it?"
+        row = {"id": index, "image": f"{index}.png", "question": question, "answer": colour}
+        rows.append(json.dumps(row) + "\n")
+    (tmp_path / "train.jsonl").write_text("".join(rows))
+    one, two = train(tmp_path, "one", _ONE), train(tmp_path, "two", _TWO)
+    assert len(one) >= 3
+    assert all(abs(a - b) < 1e-4 for a, b in zip(one, two, strict=True))

@@ -1,0 +1,1 @@
+"""Training recipes: each a config and a `transformers.Trainer`."""

@@ -1,0 +1,182 @@
+"""`LocalEngine`: answers requests with a model in this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vqa.answering import Answer, Request, Seconds
+from vqa.engine.counts import Counts
+from vqa.engine.decoding import Decoding, Row
+from vqa.engine.features import Features
+from vqa.engine.memory import Prefixes
+from vqa.engine.prefill import Prefill
+from vqa.engine.prompt import PictureIdentity, Prompt, prepare
+from vqa.engine.text_model import TextModel
+from vqa.engine.text_stream import TextStream, readable
+from vqa.errors import InputError, VQAError
+from vqa.prompts import end_of_turn_ids
+
+if TYPE_CHECKING:
+    from vqa.checkpoints import Loaded
+
+
+@dataclass
+class _Clock:
+    began: float
+    encode: float = 0.0
+    first_token: float = 0.0
+
+    def seconds(self) -> Seconds:
+        total = perf_counter() - self.began
+        return Seconds(encode=self.encode, first_token=self.first_token or total, total=total)
+
+
+class LocalEngine:
+    """An `Answerer` over a loaded model. Any thread may call it; calls take turns at each token.
+
+    The features of pictures (up to `feature_bytes`) and the keys and values of what was asked and
+    answered (up to `prefix_bytes`) are kept: the next question about the same pictures and the next
+    turn of a conversation run no encoder and only their new tokens. `counts` tells what was run.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        max_batch: int = 16,
+        feature_bytes: int = 256 << 20,
+        prefix_bytes: int = 1 << 30,
+    ) -> None:
+        self.name = loaded.name
+        self.counts = Counts()
+        self._processor: Any = loaded.processor
+        self._max_batch = max_batch
+        self._identities = PictureIdentity()
+        self._text = TextModel(loaded.model)
+        self._features = Features(loaded.model, loaded.processor, self.counts, feature_bytes)
+        self._prefixes = Prefixes(prefix_bytes)
+        self._prefill = Prefill(self._text, self._features, self._prefixes, self.counts)
+        self._ends = _ends(loaded)
+        self._turn = threading.Lock()
+
+    def answer(
+        self, requests: Sequence[Request], cancel: threading.Event | None = None
+    ) -> list[Answer]:
+        """Answer all requests, in their order, `max_batch` at a time.
+
+        Once `cancel` is set, unfinished answers end at the next token. Raises InputError where a
+        conversation is empty, ends with an answer or is longer than the model's context.
+        """
+        began = perf_counter()
+        prompts = self._prepare(requests)
+        answers: list[Answer] = []
+        for start in range(0, len(requests), self._max_batch):
+            part = slice(start, start + self._max_batch)
+            rows = self._rows(prompts[part], requests[part])
+            clock = _Clock(perf_counter() if start else began)
+            for _ in self._run(rows, clock, cancel):
+                pass
+            answers.extend(self._answer(row, clock.seconds()) for row in rows)
+        return answers
+
+    def stream(
+        self, request: Request, cancel: threading.Event | None = None
+    ) -> Iterator[str | Answer]:
+        """Yield pieces of text, which joined are the answer's text, and last the `Answer`.
+
+        Raises InputError as `answer` does, at the first piece.
+        """
+        clock = _Clock(perf_counter())
+        rows = self._rows(self._prepare([request]), [request])
+        text = TextStream(self._processor.tokenizer)
+        for _ in self._run(rows, clock, cancel):
+            piece = "" if rows[0].finish == "stop" else text.add(rows[0].ids[-1])
+            if piece:
+                yield piece
+        rest = text.rest()
+        if rest:
+            yield rest
+        yield self._answer(rows[0], clock.seconds())
+
+    def forget(self) -> None:
+        """Drop all kept features, keys and values."""
+        with self._turn:
+            self._features.clear()
+            self._prefixes.clear()
+
+    def _run(
+        self, rows: list[Row], clock: _Clock, cancel: threading.Event | None
+    ) -> Iterator[None]:
+        """Choose tokens, yielding after each, until all rows have finished."""
+        try:
+            if cancel is not None and cancel.is_set():
+                for row in rows:
+                    row.finish = "cancelled"
+                return
+            with self._turn:
+                before = self.counts.encoder_seconds
+                filled = self._prefill([row.prompt for row in rows])
+                decoding = Decoding(
+                    self._text, self._prefixes, self.counts, filled, rows, self._ends
+                )
+                decoding.choose()
+                clock.encode = self.counts.encoder_seconds - before
+            clock.first_token = perf_counter() - clock.began
+            yield
+            while decoding.active:
+                with self._turn:
+                    if cancel is not None and cancel.is_set():
+                        decoding.cancel()
+                        return
+                    decoding.advance()
+                    decoding.choose()
+                yield
+        except torch.OutOfMemoryError as error:
+            raise VQAError(
+                "The device's memory is full: ask fewer questions at once, use a smaller or "
+                "quantized model, or the CPU."
+            ) from error
+
+    def _prepare(self, requests: Sequence[Request]) -> list[Prompt]:
+        prompts = prepare(self._processor, requests, self._identities)
+        context = self._text.context
+        for prompt in prompts:
+            if context is not None and len(prompt) >= context:
+                raise InputError(
+                    f"The conversation takes {len(prompt)} tokens, {int(prompt.is_image.sum())} of "
+                    f"them for pictures; the model holds {context}: use fewer pictures, a shorter "
+                    "text, or begin a new conversation."
+                )
+        return prompts
+
+    def _rows(self, prompts: Sequence[Prompt], requests: Sequence[Request]) -> list[Row]:
+        return [
+            Row.of(prompt, request.settings, self._text.context)
+            for prompt, request in zip(prompts, requests, strict=True)
+        ]
+
+    def _answer(self, row: Row, seconds: Seconds) -> Answer:
+        finish = row.finish or "cancelled"
+        ids = row.ids[:-1] if finish == "stop" else row.ids
+        return Answer(
+            text=readable(self._processor.tokenizer, ids),
+            finish=finish,
+            probability=row.probability,
+            image_tokens=int(row.prompt.is_image.sum()),
+            prompt_tokens=len(row.prompt),
+            new_tokens=len(row.ids),
+            seconds=seconds,
+        )
+
+
+def _ends(loaded: Loaded) -> frozenset[int]:
+    """Ids that end an answer: the prompt's ends of turn, and those the checkpoint itself names."""
+    named = loaded.model.generation_config.eos_token_id
+    listed = named if isinstance(named, list) else [] if named is None else [named]
+    return frozenset([*end_of_turn_ids(loaded.processor), *listed])

@@ -1,0 +1,42 @@
+"""Token ids as text that can be shown while it grows."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+class TextStream:
+    """Turns ids into pieces of text, which joined are the text of all ids (`readable`)."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._shown = 0
+
+    def add(self, token: int) -> str:
+        """Add an id; return the text that is certain now and was not before (often nothing)."""
+        self._ids.append(token)
+        # Llama's kind of tokenizer decodes a run of bytes as a whole: one bad byte spoils them all
+        if _BYTE.fullmatch(self._tokenizer.convert_ids_to_tokens(token) or ""):
+            return ""
+        return self.rest()
+
+    def rest(self) -> str:
+        """Return what was held back; at the end of the answer nothing more can change it."""
+        text = readable(self._tokenizer, self._ids)
+        piece = text[self._shown :]
+        self._shown += len(piece)
+        return piece
+
+
+def readable(tokenizer: Any, ids: list[int]) -> str:
+    """Decode an answer without control tokens, white space around it, half a character at its end.
+
+    A character may be spread over several byte-level tokens. Until all are there, decoding ends in
+    U+FFFD; left out at the end, it makes the text of fewer ids a beginning of the text of more.
+    """
+    text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text.lstrip().rstrip("�").rstrip()
