@@ -197,7 +197,13 @@ def test_without_network_one_line_says_what_to_do(
         part_directory("vision")
     message = str(caught.value)
     assert "\n" not in message
-    for wanted in ("tiny_v 1.0", "does not answer", "vqa models fetch", index[0].wheel.file, str(tmp_path / "cache")):
+    for wanted in (
+        "tiny_v 1.0",
+        "does not answer",
+        "vqa models fetch",
+        index[0].wheel.file,
+        str(tmp_path / "cache"),
+    ):
         assert wanted in message
     assert tiny_parts.left_in_cache() == []
 

@@ -17,17 +17,23 @@ from typing import Any
 
 import huggingface_hub.constants
 import pytest
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
 
 from tests import tiny_parts
-from vqa import parts
+from vqa import embedded, parts
 from vqa.parts import part_directory
 
 Start = Callable[..., BaseProcess]
 
 
 def _fetch(folder: Path, online: bool = True) -> None:
-    """Fetch both parts and load them, in a process of its own."""
+    """Fetch both parts, compose and load them, in a process of its own."""
     os.environ.update(tiny_parts.environment(folder))
     attempts: list[Any] = []
 
@@ -43,6 +49,9 @@ def _fetch(folder: Path, online: bool = True) -> None:
     tiny_parts.use(pickle.loads((folder / "parts.pickle").read_bytes()), folder / "weights")
     language, vision = part_directory("language"), part_directory("vision")
     parts.remove_leftovers()
+    base = embedded.base_directory()
+    LlavaProcessor.from_pretrained(base)
+    LlavaForConditionalGeneration.from_pretrained(base)
     AutoModel.from_pretrained(vision)
     AutoModelForCausalLM.from_pretrained(language)
     AutoTokenizer.from_pretrained(language)
@@ -59,8 +68,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setattr(parts, "WEIGHTS", tmp_path / "weights")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     context = multiprocessing.get_context("forkserver")
-    lazy = ["transformers.models.llama.modeling_llama", "transformers.modeling_gguf_pytorch_utils"]
-    context.set_forkserver_preload([__name__, "gguf", "rich.progress", *lazy])
+    lazy = ["models.llama.modeling_llama", "models.llava.modeling_llava", "models.vit"]
+    lazy = [f"transformers.{name}" for name in [*lazy, "modeling_gguf_pytorch_utils"]]
+    context.set_forkserver_preload([__name__, "gguf", "rich.progress", "vqa.model", *lazy])
 
     def run(*arguments: Any) -> BaseProcess:
         process = context.Process(target=_fetch, args=arguments)

@@ -43,13 +43,14 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def left_in_cache() -> list[str]:
-    """Everything in the cache but converted parts and locks: what should not be there."""
+    """Everything in the cache but parts, models and locks: what should not be there."""
     cache = parts.cache_directory()
     kept = {parts.converted_path(part) for part in parts.PARTS}
+    kept |= set(cache.glob("models/base-????????????"))
     return sorted(
         str(path.relative_to(cache))
         for path in cache.rglob("*")
-        if path not in (cache / "parts", cache / "wheels")
+        if path not in (cache / "parts", cache / "wheels", cache / "models")
         and path.suffix != ".lock"
         and not kept & {path, *path.parents}
     )

@@ -14,6 +14,7 @@ from training.loop import fit
 from training.report import print_report
 from training.rows import prepare
 from training.settings import TrainSettings
+from vqa.conversion import make_config_portable
 from vqa.model import compose, freeze
 
 
@@ -39,6 +40,7 @@ def run(settings: PretrainSettings) -> None:
     if PartialState().is_main_process:
         model.save_pretrained(settings.output)
         processor.save_pretrained(settings.output)
+        make_config_portable(settings.output)
 
 
 if __name__ == "__main__":  # python -m training.pretrain CONFIG [key=value ...]

@@ -15,7 +15,6 @@ from transformers import (
     BitsAndBytesConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
-    PreTrainedModel,
 )
 
 from vqa import fingerprint
@@ -71,7 +70,7 @@ def load(
             f"{name}: the image token {processor.image_token} is {processor.image_token_id} to the "
             f"tokenizer, but {config.image_token_id} in config.json (image_token_index)"
         )
-    sources = (source,)
+    sources: tuple[str, ...] = (source,)
     if adapter is not None:
         _check_base(adapter, name, source)
         model = _apply_adapter(model, adapter, merge=quantize is None)
@@ -246,15 +245,19 @@ def _apply_adapter(
 
 
 def merge_adapter(adapted: Any) -> LlavaForConditionalGeneration:
-    """Merge a peft model's adapter in float32 and return to the base's type: rounded only once."""
+    """Merge a peft model's adapter, layer by layer in double precision, rounded once.
+
+    So every machine gets the same bits, whatever order its float32 sums are in.
+    """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    base: PreTrainedModel = adapted.get_base_model()
-    dtype = base.dtype
+    dtype = adapted.get_base_model().dtype
     for layer in adapted.modules():
         if isinstance(layer, BaseTunerLayer):
-            layer.float()
-    merged = adapted.merge_and_unload()
+            layer.double()
+            layer.merge()
+            layer.to(dtype)
+    merged: LlavaForConditionalGeneration = adapted.unload()
     # parameters alone: the rotary embedding's buffers stay in float32 whatever the type
     for parameter in merged.parameters():
         parameter.data = parameter.data.to(dtype)

@@ -16,9 +16,6 @@ from vqa.parts import part_directory as part_directory  # one door for all that 
 from vqa.tensors import fingerprint_of_tensors
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import LlavaForConditionalGeneration
-
     from vqa.model import Composed
 
 WEIGHTS_LICENCE = "LicenseRef-vqa-weights (research, see LICENSE-WEIGHTS)"
@@ -123,19 +120,9 @@ def _save(composed: Composed, with_adapter: bool, directory: Path) -> None:
     if with_adapter:
         from peft import PeftModel
 
-        model = _merged(PeftModel.from_pretrained(model, parts.WEIGHTS))
+        from vqa.checkpoints import merge_adapter
+
+        model = merge_adapter(PeftModel.from_pretrained(model, parts.WEIGHTS))
     model.save_pretrained(directory)
     composed.processor.save_pretrained(directory)
     make_config_portable(directory)
-
-
-def _merged(adapted: PeftModel) -> LlavaForConditionalGeneration:
-    """Merge in double precision: so all machines round to the same weights, the same identity."""
-    import torch
-
-    for parameter in adapted.parameters():
-        parameter.data = parameter.data.double()
-    model: LlavaForConditionalGeneration = adapted.merge_and_unload()
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(torch.bfloat16)
-    return model

@@ -17,9 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment; the package is found from any directory."""
-    found = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(extra or {})}
-    found.pop("VQA_DEBUG", None)
-    return found
+    ours = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "VQA_DEBUG": ""}
+    return {**os.environ, **ours, **(extra or {})}
 
 
 def vqa(

@@ -7,9 +7,10 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from vqa import __version__
 from vqa.cli.ask import ask
@@ -21,7 +22,22 @@ from vqa.cli.page import app_command
 from vqa.cli.train import train
 from vqa.errors import VQAError
 
+
+class _Interrupted(VQAError):
+    exit_code = 130  # as a shell has it
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Typer itself would end at Ctrl+C without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _Interrupted("interrupted") from error
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Answers questions about pictures.",
     add_completion=False,
     no_args_is_help=True,
@@ -63,16 +79,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = result if isinstance(result, int) else 0
     except typer.TyperException as error:  # options and arguments
         code = _usage(error)
-    except (KeyboardInterrupt, typer.Abort):
-        code = _fail("interrupted", 130)
     except BrokenPipeError:  # the reader has seen enough, as in `vqa ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 1
     except Exception as error:
         if debug:
             raise
+        _drop_output()
         code = _fail(*_told(error))
     sys.exit(code)
+
+
+def _drop_output() -> None:
+    """Output that could not be written must not fail once more when the process ends."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _told(error: Exception) -> tuple[str, int]:

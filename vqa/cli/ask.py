@@ -51,7 +51,8 @@ def ask(
         return
     answer = _print_as_it_comes(answerer, request)
     if answer.finish == "length":
-        typer.echo(f"(cut off after {answer.new_tokens} tokens: --max-new-tokens)", err=True)
+        cut = f"vqa: the answer was cut off after {answer.new_tokens} tokens (--max-new-tokens)"
+        typer.echo(cut, err=True)
 
 
 def _check_quotes(photos: list[str]) -> None:

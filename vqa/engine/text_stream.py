@@ -13,16 +13,18 @@ class TextStream:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._special = frozenset(tokenizer.all_special_ids)
         self._ids: list[int] = []
         self._shown = 0
 
     def add(self, token: int) -> str:
         """Add an id; return the text that is certain now and was not before (often nothing)."""
         self._ids.append(token)
-        # Llama's kind of tokenizer decodes a run of bytes as a whole: one bad byte spoils them all
-        if _BYTE.fullmatch(self._tokenizer.convert_ids_to_tokens(token) or ""):
-            return ""
-        return self.rest()
+        # Llama's kind of tokenizer decodes a run of bytes as a whole; one bad byte spoils all of it.
+        # Control tokens, and ids that name no token, are left out before: they do not end a run.
+        name = self._tokenizer.convert_ids_to_tokens(token)
+        settled = name and token not in self._special and not _BYTE.fullmatch(name)
+        return self.rest() if settled else ""
 
     def rest(self) -> str:
         """Return what was held back; at the end of the answer nothing more can change it."""
