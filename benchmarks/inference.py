@@ -69,8 +69,8 @@ def measure(loaded: Loaded, picture: Path, new_tokens: int, repeats: int) -> dic
     """Time the engine beside `generate()` on one picture."""
     opened = load_image(picture)
     engine = timing.endless(loaded)()
-    first = timing.question(t.FIRST, [opened], new_tokens)
-    second = timing.question(t.SECOND, [opened], new_tokens)
+    first = timing.question(timing.FIRST, [opened], new_tokens)
+    second = timing.question(timing.SECOND, [opened], new_tokens)
     before = engine.counts.prefilled_tokens
     engine.answer([first])
     middle = engine.counts.prefilled_tokens

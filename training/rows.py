@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from training.features import FeatureCache, cache_directory, cache_features
 from training.packing import Encoded, Group, Row, group, pack, tensors
 from training.settings import TrainSettings
+from training.start import start_from_words
 from vqa.data.example import Example
 from vqa.data.flat import read
 from vqa.errors import InputError
@@ -82,7 +83,10 @@ def prepare(settings: TrainSettings, model: Any, processor: Any) -> PackedRows:
     used = {Path(image) for row in rows for item in row for image in item.images}
     with PartialState().main_process_first():  # the others find the features on disk
         keys = cache_features(model, processor, used)
-    return PackedRows(rows, keys, FeatureCache(cache_directory(model, processor)), model.dtype)
+    features = FeatureCache(cache_directory(model, processor))
+    if settings.projector_start == "words":
+        start_from_words(model, processor, examples, keys, features)
+    return PackedRows(rows, keys, features, model.dtype)
 
 
 def repeated(groups: list[Group], times: float, seed: int) -> list[Group]:

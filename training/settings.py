@@ -26,6 +26,8 @@ class TrainSettings(BaseModel):
     data: Path | None = None  # JSONL rows: image, question, answer
     images: Path | None = None  # root of the rows' pictures; the data file's folder if not set
     repeat: dict[str, float] = {}  # source -> how often its pictures come in an epoch; 0.5 is half
+    # `words`: features begin as the words that the answers say of them; `as_is`: go on training
+    projector_start: Literal["words", "as_is"] = "as_is"
     # where the run goes
     output: Path
     # how long

@@ -16,18 +16,29 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import vqa.chat
 from tests import tiny
 from tests.cli.run import ROOT, environment, refused, vqa_here
 from tests.cli.run import vqa as run_vqa
 
+LONG = "1500"  # tokens: seconds, even of a tiny model
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.llava_1_5(tmp_path_factory.mktemp("model") / "llava")
+    """A model that never ends its answer by itself, so that lengths and Ctrl+C can be tested."""
+    directory = tiny.llava_1_5(tmp_path_factory.mktemp("model") / "llava")
+    end = json.loads((directory / "generation_config.json").read_text())["eos_token_id"]
+    for path in directory.glob("*.safetensors"):
+        weights = load_file(path)
+        for name in weights:
+            if name.endswith("lm_head.weight"):
+                weights[name][end] = 0  # [vocabulary, D]: some other logit is above zero
+        save_file(weights, path, {"format": "pt"})
+    return directory
 
 
 @pytest.fixture
@@ -205,7 +216,7 @@ def test_chat_answers_line_by_line(
 
 def test_ctrl_c_stops_the_answer_and_not_the_chat(model: Path, photo: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "vqa", "chat", photo, "--model", model, "--max-new-tokens", "400"],
+        [sys.executable, "-m", "vqa", "chat", photo, "--model", model, "--max-new-tokens", LONG],
         env=environment({"PYTHONUNBUFFERED": "1"}),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -28,7 +28,7 @@ class _Interrupted(VQAError):
 
 
 class _Commands(TyperGroup):
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Typer itself would end at Ctrl+C without a word."""
         try:
             return super().invoke(ctx)

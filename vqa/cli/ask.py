@@ -63,11 +63,15 @@ def _check_quotes(photos: list[str]) -> None:
 
 
 def _print_as_it_comes(answerer: Answerer, request: Request) -> Answer:
-    for piece in answerer.stream(request):
-        if not isinstance(piece, str):
-            typer.echo()
-            return piece
-        typer.echo(piece, nl=False)
+    try:
+        for piece in answerer.stream(request):
+            if not isinstance(piece, str):
+                typer.echo()
+                return piece
+            typer.echo(piece, nl=False)
+    except KeyboardInterrupt:
+        typer.echo()  # what comes next gets a line of its own
+        raise
     raise AssertionError("a stream ends with the answer")
 
 

@@ -1,0 +1,93 @@
+"""Start a projector where the pictures' features already mean words.
+
+Ridge regression from a picture's mean patch feature to the mean embedding of the words that are
+said of it. A language model reads such tokens as words from the first step on; from a random start
+a small model needs thousands of steps before it looks at the picture at all. That one linear map
+suffices to show pictures to a language model is from Merullo et al. (2023), "Linearly Mapping from
+Image to Text Space"; the weights of words from Arora et al. (2017), "A Simple but Tough-to-Beat
+Baseline for Sentence Embeddings".
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.features import FeatureCache
+from vqa.data.example import Example
+
+_RIDGE = 0.1  # times the number of pictures
+_FREQUENT = 0.01  # a word in this share of the pictures weighs half
+_COMMON = 0.2  # a word in a larger share ("a", "in", "yes") says nothing of a picture
+_SHIFT = 3.0  # hidden units work where GELU is nearly the identity
+
+
+@torch.no_grad()
+def start_from_words(
+    model: Any,
+    processor: Any,
+    examples: Iterable[Example],
+    keys: Mapping[Path, str],
+    features: FeatureCache,
+) -> None:
+    """Set the projector of `model` from the answers of `examples` about the pictures in `keys`."""
+    words = _without_common(_words(processor.tokenizer, examples, keys))
+    table = model.get_input_embeddings().weight.detach().float()  # [vocabulary, Dt]
+    centre = table.mean(0)  # [Dt]
+    pictures = sorted(words)
+    means = torch.stack([features[keys[path]].float().mean(0) for path in pictures])  # [P, Dv]
+    targets = torch.stack(_targets([words[path] for path in pictures], table - centre))  # [P, Dt]
+    middle = means.mean(0)  # [Dv]
+    x, y = means - middle, targets - targets.mean(0)
+    penalty = _RIDGE * len(pictures) * torch.eye(x.shape[1])
+    weight = torch.linalg.solve(x.T @ x + penalty, x.T @ y)  # [Dv, Dt]
+
+    # as large as words are, measured on the patches of some pictures
+    some = torch.cat(
+        [features[keys[path]].float() for path in pictures[:: len(pictures) // 64 + 1]]
+    )
+    size = (table - centre).std()
+    weight = weight * (size / ((some - middle) @ weight).std())
+
+    projector = model.model.multi_modal_projector
+    projector.linear_1.weight.copy_(weight.T / size)
+    projector.linear_1.bias.copy_(_SHIFT - (middle @ weight) / size)
+    projector.linear_2.weight.copy_(size * torch.eye(len(centre)))
+    projector.linear_2.bias.copy_(centre - size * _SHIFT)
+
+
+def _words(
+    tokenizer: Any, examples: Iterable[Example], keys: Mapping[Path, str]
+) -> dict[Path, set[int]]:
+    """The tokens of all answers about each picture."""
+    words: defaultdict[Path, set[int]] = defaultdict(set)
+    for example in examples:
+        for image in example.images:
+            if Path(image) in keys:
+                text = " " + example.answers[0].lower().rstrip(".")
+                words[Path(image)].update(tokenizer(text, add_special_tokens=False).input_ids)
+    return words
+
+
+def _without_common(words: dict[Path, set[int]]) -> dict[Path, set[int]]:
+    count = Counter(token for found in words.values() for token in found)
+    common = {token for token, n in count.items() if n > _COMMON * len(words)}
+    left = {path: found - common for path, found in words.items()}
+    return {path: found for path, found in left.items() if found}
+
+
+def _targets(words: list[set[int]], table: Tensor) -> list[Tensor]:
+    """The weighted mean embedding [Dt] of each picture's words, frequent ones weighing less."""
+    count = Counter(token for found in words for token in found)
+    weights = {token: _FREQUENT / (_FREQUENT + n / len(words)) for token, n in count.items()}
+    targets = []
+    for found in words:
+        tokens = sorted(found)
+        weight = torch.tensor([weights[token] for token in tokens])  # [words]
+        targets.append((table[tokens] * weight[:, None]).sum(0) / weight.sum())
+    return targets
