@@ -21,7 +21,7 @@ from vqa.engine import LocalEngine
 from vqa.prompts import Message, encode
 
 FIRST = "Describe the picture: what is in the foreground, and what is behind it?"
-SECOND = "Is there a person in the picture, and what is the person doing there?"
+SECOND = "Is there a person in the picture, and if there is one, what is it doing there, with what?"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from vqa.data.example import Example
 _RIDGE = 0.1  # times the number of pictures
 _FREQUENT = 0.01  # a word in this share of the pictures weighs half
 _COMMON = 0.2  # a word in a larger share ("a", "in", "yes") says nothing of a picture
-_SHIFT = 3.0  # hidden units work where GELU is nearly the identity
 
 
 @torch.no_grad()
@@ -51,14 +50,28 @@ def start_from_words(
     some = torch.cat(
         [features[keys[path]].float() for path in pictures[:: len(pictures) // 64 + 1]]
     )
-    size = (table - centre).std()
-    weight = weight * (size / ((some - middle) @ weight).std())
+    weight = weight * ((table - centre).std() / ((some - middle) @ weight).std())
+    _set_linear(model.model.multi_modal_projector, weight, middle, centre, some)
 
-    projector = model.model.multi_modal_projector
-    projector.linear_1.weight.copy_(weight.T / size)
-    projector.linear_1.bias.copy_(_SHIFT - (middle @ weight) / size)
-    projector.linear_2.weight.copy_(size * torch.eye(len(centre)))
-    projector.linear_2.bias.copy_(centre - size * _SHIFT)
+
+def _set_linear(
+    projector: Any, weight: Tensor, middle: Tensor, centre: Tensor, some: Tensor
+) -> None:
+    """Make the two layers compute (x - middle) @ weight + centre, in the main directions of `some`.
+
+    gelu(a) - gelu(-a) = a: pairs of hidden units of opposite sign are an exact identity, from which
+    the projector goes on learning. Half as many directions as hidden units hold nearly all of it.
+    """
+    outputs = (some - middle) @ weight  # [patches, Dt]
+    values, directions = torch.linalg.eigh(outputs.T @ outputs / len(outputs))
+    half = len(centre) // 2
+    scale = values[-half:].clamp(min=1e-8).sqrt()  # [half]: hidden units vary by about one
+    main = directions[:, -half:]  # [Dt, half]
+    inward = (weight @ main / scale).T  # [half, Dv]
+    projector.linear_1.weight.copy_(torch.cat([inward, -inward]))
+    projector.linear_1.bias.copy_(-projector.linear_1.weight.float() @ middle)
+    projector.linear_2.weight.copy_(torch.cat([main * scale, -main * scale], dim=1))
+    projector.linear_2.bias.copy_(centre)
 
 
 def _words(

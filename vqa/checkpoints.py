@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -257,7 +258,10 @@ def merge_adapter(adapted: Any) -> LlavaForConditionalGeneration:
             layer.double()
             layer.merge()
             layer.to(dtype)
-    merged: LlavaForConditionalGeneration = adapted.unload()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the layers are merged already
+        # `unload` alone would put the untrained projector back
+        merged: LlavaForConditionalGeneration = adapted.merge_and_unload()
     # parameters alone: the rotary embedding's buffers stay in float32 whatever the type
     for parameter in merged.parameters():
         parameter.data = parameter.data.to(dtype)
