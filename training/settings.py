@@ -13,8 +13,8 @@ class LearningRates(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    projector: float = Field(1e-3, gt=0)
-    language: float = Field(3e-4, gt=0)
+    projector: float = Field(5e-5, gt=0)
+    language: float = Field(2e-4, gt=0)
 
 
 class TrainSettings(BaseModel):
