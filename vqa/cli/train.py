@@ -17,7 +17,7 @@ from vqa.errors import VQAError
 
 def train(
     config: Annotated[
-        str, typer.Argument(help="A YAML file, or a shipped name: pretrain, finetune.")
+        str, typer.Argument(help="A YAML file, or a shipped name: pretrain, finetune, embedded.")
     ],
     overrides: Annotated[
         list[str] | None,

@@ -20,7 +20,7 @@ class TextStream:
     def add(self, token: int) -> str:
         """Add an id; return the text that is certain now and was not before (often nothing)."""
         self._ids.append(token)
-        # Llama's kind of tokenizer decodes a run of bytes as a whole; one bad byte spoils all of it.
+        # Llama's kind of tokenizer decodes a run of bytes as a whole; a bad byte spoils all of it.
         # Control tokens, and ids that name no token, are left out before: they do not end a run.
         name = self._tokenizer.convert_ids_to_tokens(token)
         settled = name and token not in self._special and not _BYTE.fullmatch(name)
