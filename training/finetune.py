@@ -44,7 +44,8 @@ def run(settings: FinetuneSettings) -> None:
     for parameter in adapted.parameters():
         parameter.data = parameter.data.to(dtype)
     if PartialState().is_main_process:
-        adapted.save_pretrained(settings.output)
+        # no embedding is trained; peft would look on the hub for the base's own
+        adapted.save_pretrained(settings.output, save_embedding_layers=False)
         checkpoints.record_base(settings.output, settings.model)
 
 

@@ -126,7 +126,7 @@ class RowTrainer(Trainer):
         directory = Path(output_dir or self.args.output_dir)
         directory.mkdir(parents=True, exist_ok=True)
         if hasattr(self.model, "get_base_model"):
-            self.model.save_pretrained(directory)
+            self.model.save_pretrained(directory, save_embedding_layers=False)
         else:
             save_file(_trained(self.model), directory / _TRAINED)
 

@@ -34,12 +34,9 @@ def test_it_equals_transformers(kind: str, load_tiny: Load) -> None:
         expected = model(inputs_embeds=embeds).last_hidden_state
         forward = LlamaForward.of(model)
         assert forward is not None
-        cache = KeyValues(model.config.num_hidden_layers)
+        cache = KeyValues(model.config.num_hidden_layers, 2)
         for start, end in ((0, 6), (6, 7), (7, 11)):
-            positions = torch.arange(start, end)[None]
-            seen = torch.arange(end)[None] <= positions[0][:, None]
-            mask = seen[None, None] if start else None
-            got = forward(embeds[:, start:end], cache, positions, mask)
+            got = forward(embeds[:, start:end], cache, [end - start] * 2)
             torch.testing.assert_close(got, expected[:, end - 1], rtol=1e-4, atol=1e-5)
         # and the model itself still computes the same, with weights that are views now
         torch.testing.assert_close(model(inputs_embeds=embeds).last_hidden_state, expected)
@@ -60,7 +57,7 @@ def test_other_kinds_are_left_to_transformers(kind: str, load_tiny: Load) -> Non
     assert LlamaForward.of(load_tiny(kind).model.model.language_model) is None
 
 
-def test_windows_hooks_and_adapters_are_left_to_transformers(load_tiny: Load) -> None:
+def test_windows_and_hooks_are_left_to_transformers(load_tiny: Load) -> None:
     model = load_tiny().model.model.language_model
     handle = model.layers[0].register_forward_hook(lambda *_: None)
     assert LlamaForward.of(model) is None
@@ -70,6 +67,8 @@ def test_windows_hooks_and_adapters_are_left_to_transformers(load_tiny: Load) ->
     model.config.layer_types = None
     assert LlamaForward.of(model) is not None
 
+
+def test_adapters_are_called(load_tiny: Load) -> None:
     loaded = load_tiny()
     request = ask("what is it?")
     plain, _ = generate(loaded, request)
@@ -85,6 +84,30 @@ def test_windows_hooks_and_adapters_are_left_to_transformers(load_tiny: Load) ->
     assert ids != plain
     answer = LocalEngine(with_adapter).answer([request])[0]
     assert answer.probability == pytest.approx(probability, rel=1e-3)
+
+
+@pytest.mark.skipif(
+    not torch.cpu._is_avx512_bf16_supported(), reason="other CPUs have other products"
+)
+@pytest.mark.parametrize("kind", ("llava_1_5", "llava_interleave", "qwen3"))
+def test_a_row_is_the_same_in_any_batch_and_any_cut(kind: str, load_tiny: Load) -> None:
+    model = load_tiny(kind, "bfloat16").model.model.language_model
+    forward = LlamaForward.of(model)
+    assert forward is not None
+    layers = model.config.num_hidden_layers
+    torch.manual_seed(0)
+    embeds = torch.randn(5, 90, 64, dtype=torch.bfloat16)
+    lengths = [90, 3, 77, 41, 90]
+    with torch.inference_mode():
+        batch = forward(embeds, KeyValues(layers, 5), lengths)
+        for row, length in enumerate(lengths):
+            alone = embeds[row : row + 1, :length]
+            once = forward(alone, KeyValues(layers, 1), [length])
+            cut = KeyValues(layers, 1)
+            forward(alone[:, : length // 2], cut, [length // 2])
+            twice = forward(alone[:, length // 2 :], cut, [length - length // 2])
+            assert torch.equal(once[0], batch[row])
+            assert torch.equal(twice[0], batch[row])
 
 
 @pytest.mark.parametrize("bits", ("4bit", "8bit"))
@@ -106,9 +129,9 @@ def test_one_row_of_bfloat16_turns_onednn_off_and_on(load_tiny: Load) -> None:
         lambda *_: states.append(bool(torch.backends.mkldnn.enabled))
     )
     one = torch.randn(1, 1, 64, dtype=torch.bfloat16)
-    text.forward(one, KeyValues(text.layers), None)
-    text.forward(one.expand(2, 1, 64), KeyValues(text.layers), None)
+    text.forward(one, KeyValues(text.layers, 1), [1])
+    text.forward(one.expand(2, 1, 64), KeyValues(text.layers, 2), [1, 1])
     assert states == [False, True]
     with pytest.raises(RuntimeError):
-        text.forward(one[..., :3], KeyValues(text.layers), None)
+        text.forward(one[..., :3], KeyValues(text.layers, 1), [1])
     assert torch.backends.mkldnn.enabled

@@ -15,11 +15,12 @@ def array(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.int64)
 
 
-def cache(rows: int = 1, length: int = 6) -> KeyValues:
-    made = KeyValues(2)
+def cache(length: int = 6) -> KeyValues:
+    made = KeyValues(2, 1)
     for layer in range(2):
-        new = torch.randn(rows, 1, length, 4)
+        new = torch.randn(1, 1, length, 4)
         made.update(new, new + 1, layer)
+    made.lengths = [length]
     return made
 
 
@@ -46,13 +47,13 @@ def test_common_prefixes() -> None:
 def test_the_longest_beginning_is_found_and_extended_ones_are_dropped() -> None:
     prefixes = Prefixes(1 << 20)
     one, two = cache(), cache()
-    prefixes.add(array(1, 2, 3), Span(one, 0, 0, 3))
-    prefixes.add(array(1, 2, 7, 8), Span(two, 0, 2, 4))
+    prefixes.add(array(1, 2, 3), Span(one, 0, 3))
+    prefixes.add(array(1, 2, 7, 8), Span(two, 0, 4))
     found = prefixes.find(array(1, 2, 7, 9))
-    assert found == Span(two, 0, 2, 3)
+    assert found == Span(two, 0, 3)
     assert prefixes.find(array(4)) is None
-    prefixes.add(array(1, 2, 3, 4), Span(two, 0, 0, 4))
-    assert prefixes.find(array(1, 2, 3)) == Span(two, 0, 0, 3)
+    prefixes.add(array(1, 2, 3, 4), Span(two, 0, 4))
+    assert prefixes.find(array(1, 2, 3)) == Span(two, 0, 3)
     prefixes.clear()
     assert prefixes.find(array(1, 2, 3)) is None
 
@@ -61,24 +62,41 @@ def test_prefixes_stay_within_their_bytes() -> None:
     size = cache().row_bytes()
     prefixes = Prefixes(2 * size)
     for first in (1, 2, 3):
-        prefixes.add(array(first, 5), Span(cache(), 0, 0, 2))
+        prefixes.add(array(first, 5), Span(cache(), 0, 2))
     assert prefixes.find(array(1, 5)) is None
     assert prefixes.find(array(2, 5)) is not None
     assert prefixes.find(array(3, 5)) is not None
 
 
-def test_spans_are_copied_to_where_rows_end() -> None:
-    source = cache(rows=2)
-    spans = [Span(source, 1, 2, 3), None, Span(source, 0, 0, 5)]
-    made = KeyValues.of_spans(2, spans, 5)
-    assert made.length == 5
-    for old, new in zip(source.layers, made.layers, strict=True):
-        assert torch.equal(new.keys[0, :, 2:5], old.keys[1, :, 2:5])
-        assert torch.equal(new.values[2, :, 0:5], old.values[0, :, 0:5])
-        assert not new.keys[1].any()
-    picked = made.select([2, 0], 2)
-    assert picked.length == 3
-    assert torch.equal(picked.layers[1].values[1, :, :3], source.layers[1].values[1, :, 2:5])
+def test_rows_begin_with_copies_of_spans() -> None:
+    long, short = cache(), cache(3)
+    made = KeyValues.of_spans(2, [Span(short, 0, 3), None, Span(long, 0, 5)])
+    assert made.lengths == [3, 0, 5]
+    for number, layer in enumerate(made.layers):
+        assert torch.equal(layer.keys[0, :, :3], short.layers[number].keys[0, :, :3])
+        assert torch.equal(layer.values[2, :, :5], long.layers[number].values[0, :, :5])
+        assert not layer.keys[0, :, 3:].any() and not layer.keys[1].any()
+    picked = made.select([2, 0])
+    assert picked.lengths == [5, 3]
+    assert torch.equal(picked.layers[1].values[1, :, :3], short.layers[1].values[0, :, :3])
+    kept = made.layers[0].keys.clone()
+    picked.layers[0].keys.zero_()
+    assert torch.equal(made.layers[0].keys, kept)
+
+
+def test_rows_run_apart_and_join() -> None:
+    whole = KeyValues(2, 2)
+    for lengths in ([4, 2], [104, 203]):  # the second time beyond the first buffers
+        rows = whole.split(max(lengths))
+        for number, row in enumerate(rows):
+            for layer in range(2):
+                new = torch.full((1, 1, lengths[number] - whole.lengths[number], 4), number + 1.0)
+                row.update(new, -new, layer)
+        whole.join(rows)
+        assert whole.lengths == lengths
+    for layer in whole.layers:
+        assert (layer.keys[0, :, :104] == 1).all()
+        assert (layer.values[1, :, :203] == -2).all()
 
 
 def test_a_picture_is_hashed_once_and_forgotten_with_it() -> None:

@@ -12,7 +12,7 @@ from vqa.engine.sampling import Draw, choose
 LOGITS = torch.tensor([[0.0, 2.0, 1.0, -math.inf, 3.0]])
 
 
-def frequencies(temperature: float, top_p: float, count: int = 4000) -> torch.Tensor:
+def frequencies(temperature: float, top_p: float, count: int = 2000) -> torch.Tensor:
     draw = Draw.seeded(temperature, top_p, 7)
     drawn = [choose(LOGITS, [draw])[0][0] for _ in range(count)]
     return torch.bincount(torch.tensor(drawn), minlength=5) / count
@@ -23,14 +23,14 @@ def test_frequencies_are_the_softmax_at_the_temperature() -> None:
         expected = (LOGITS[0] / temperature).softmax(-1)
         got = frequencies(temperature, 1.0)
         assert got[3] == 0
-        torch.testing.assert_close(got, expected, rtol=0, atol=0.03)
+        torch.testing.assert_close(got, expected, rtol=0, atol=0.04)
 
 
 def test_top_p_keeps_the_smallest_set_that_holds_it() -> None:
     likely = LOGITS[0].softmax(-1)
     got = frequencies(1.0, float(likely[4] + likely[1] / 2))  # the second completes it
     assert (got > 0).tolist() == [False, True, False, False, True]
-    torch.testing.assert_close(got[4], likely[4] / (likely[4] + likely[1]), rtol=0, atol=0.03)
+    torch.testing.assert_close(got[4], likely[4] / (likely[4] + likely[1]), rtol=0, atol=0.04)
     assert frequencies(1.0, float(likely[4]) - 0.01, 50)[4] == 1
 
 

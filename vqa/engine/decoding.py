@@ -9,12 +9,12 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vqa.answering import Settings
 from vqa.engine.counts import Counts
-from vqa.engine.keys_values import Span
+from vqa.engine.keys_values import KeyValues, Span
 from vqa.engine.memory import Prefixes
-from vqa.engine.prefill import Filled
 from vqa.engine.prompt import Prompt
 from vqa.engine.sampling import Draw, choose
 from vqa.engine.text_model import TextModel
@@ -56,7 +56,7 @@ class Decoding:
         text: TextModel,
         prefixes: Prefixes,
         counts: Counts,
-        filled: Filled,
+        filled: tuple[Tensor, KeyValues],
         rows: Sequence[Row],
         ends: frozenset[int],
     ) -> None:
@@ -65,8 +65,7 @@ class Decoding:
         self._counts = counts
         self._ends = ends
         self._rows = list(rows)  # those in the cache, finished ones among them
-        self._logits, self._cache, self._starts = filled.logits, filled.cache, filled.starts
-        self._offsets = self._offsets_of(self._starts)
+        self._logits, self._cache = filled
 
     @property
     def active(self) -> bool:
@@ -93,9 +92,11 @@ class Decoding:
         """Run the chosen tokens, for the logits of the next."""
         active = [number for number, row in enumerate(self._rows) if row.finish is None]
         if len(active) <= len(self._rows) // 2:
-            self._keep(active)
+            self._cache = self._cache.select(active)
+            self._rows = [self._rows[number] for number in active]
         ids = torch.tensor([[row.ids[-1]] for row in self._rows])  # [B, 1]
-        self._logits = self._text.forward(self._text.embed(ids), self._cache, self._offsets)
+        embeds = self._text.embed(ids)
+        self._logits = self._text.forward(embeds, self._cache, [1] * len(self._rows))
         self._counts.decoded_tokens += len(active)
 
     def cancel(self) -> None:
@@ -109,16 +110,4 @@ class Decoding:
         row.finish = finish
         # the last token was chosen, but has not run
         identity = np.concatenate([row.prompt.identity, np.array(row.ids[:-1], dtype=np.int64)])
-        span = Span(self._cache, number, self._starts[number], len(identity))
-        self._prefixes.add(identity, span)
-
-    def _keep(self, numbers: Sequence[int]) -> None:
-        """Go on with some rows only, without the slots that none of them uses."""
-        first = min(self._starts[number] for number in numbers)
-        self._cache = self._cache.select(numbers, first)
-        self._rows = [self._rows[number] for number in numbers]
-        self._starts = [self._starts[number] - first for number in numbers]
-        self._offsets = self._offsets_of(self._starts)
-
-    def _offsets_of(self, starts: Sequence[int]) -> torch.Tensor | None:
-        return torch.tensor(starts, device=self._logits.device) if any(starts) else None
+        self._prefixes.add(identity, Span(self._cache, number, len(identity)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,15 +18,6 @@ from vqa.errors import VQAError
 _WORTHWHILE = 0.75  # of the work without; the second forward pass has a price of its own
 
 
-@dataclass
-class Filled:
-    """A batch whose prompts are in the cache; they end together, at its last slot."""
-
-    logits: Tensor  # [B, V] float32, of the token after the prompt
-    cache: KeyValues
-    starts: list[int]  # [B] first slot of each row
-
-
 class Prefill:
     """Puts prompts into a cache, on top of the longest known beginning of each."""
 
@@ -39,15 +29,17 @@ class Prefill:
         self._prefixes = prefixes
         self._counts = counts
 
-    def __call__(self, prompts: Sequence[Prompt]) -> Filled:
-        """Fill a cache. What several prompts begin with, pictures above all, is computed once."""
+    def __call__(self, prompts: Sequence[Prompt]) -> tuple[Tensor, KeyValues]:
+        """Fill a cache; returns the logits [B, V] of the tokens after the prompts, and the cache.
+
+        What several prompts begin with, pictures above all, is computed once.
+        """
         spans = [self._known(prompt) for prompt in prompts]
         heads = self._heads_worth_sharing(prompts, spans)
         if heads:
-            filled = self._fill(heads, [self._known(head) for head in heads])
-            for row, (head, start) in enumerate(zip(heads, filled.starts, strict=True)):
-                span = Span(filled.cache, row, start, len(head))
-                self._prefixes.add(head.identity, span)
+            _, cache = self._fill(heads, [self._known(head) for head in heads])
+            for row, head in enumerate(heads):
+                self._prefixes.add(head.identity, Span(cache, row, len(head)))
             spans = [self._known(prompt) for prompt in prompts]
         return self._fill(prompts, spans)
 
@@ -60,7 +52,7 @@ class Prefill:
     ) -> list[Prompt]:
         """Choose beginnings to compute ahead: all that are not known or none, what is less work.
 
-        Rows of a batch run equally many new tokens, so one unknown picture costs all of them.
+        All rows of a batch run as many tokens as the one with most new ones.
         """
         groups: dict[tuple[str, ...], list[int]] = {}
         for row, prompt in enumerate(prompts):
@@ -89,50 +81,41 @@ class Prefill:
         in_two = len(prompts) * max(len(p) - k for p, k in zip(prompts, ahead, strict=True))
         return heads if len(heads) * to_run + in_two < _WORTHWHILE * at_once else []
 
-    def _fill(self, prompts: Sequence[Prompt], spans: Sequence[Span | None]) -> Filled:
-        lengths = [len(prompt) for prompt in prompts]
-        longest = max(lengths)
-        new = max(
-            length - (span.length if span else 0)
-            for length, span in zip(lengths, spans, strict=True)
-        )
-        reused = [
-            span.first(length - new) if span else None
-            for length, span in zip(lengths, spans, strict=True)
-        ]
-        cache = KeyValues.of_spans(self._text.layers, reused, longest - new)
-        starts = [longest - length for length in lengths]
-        embeds = self._embed(prompts, new)
-        offsets = torch.tensor(starts, device=embeds.device) if any(starts) else None
-        logits = self._text.forward(embeds, cache, offsets)
-        self._counts.prefilled_tokens += sum(min(length, new) for length in lengths)
-        return Filled(logits, cache, starts)
+    def _fill(
+        self, prompts: Sequence[Prompt], spans: Sequence[Span | None]
+    ) -> tuple[Tensor, KeyValues]:
+        cache = KeyValues.of_spans(self._text.layers, spans)
+        new = [len(p) - past for p, past in zip(prompts, cache.lengths, strict=True)]
+        logits = self._text.forward(self._embed(prompts, new), cache, new)
+        self._counts.prefilled_tokens += sum(new)
+        return logits, cache
 
     @torch.inference_mode()
-    def _embed(self, prompts: Sequence[Prompt], new: int) -> Tensor:
-        """Embed the last `new` tokens of each prompt, pictures by their features: [B, new, Dt]."""
-        ids = torch.zeros(len(prompts), new, dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            ids[row, max(0, new - len(prompt)) :] = torch.from_numpy(prompt.ids[-new:])
+    def _embed(self, prompts: Sequence[Prompt], new: Sequence[int]) -> Tensor:
+        """Embed the last `new[i]` tokens of each prompt, pictures by their features: [B, n, Dt]."""
+        ids = torch.zeros(len(prompts), max(new), dtype=torch.long)
+        for row, (prompt, count) in enumerate(zip(prompts, new, strict=True)):
+            ids[row, :count] = torch.from_numpy(prompt.ids[-count:])
         embeds = self._text.embed(ids)
+        places = [p.is_image[-count:].nonzero()[0] for p, count in zip(prompts, new, strict=True)]
         wanted = {
             key: image
-            for prompt in prompts
-            if prompt.is_image[-new:].any()
+            for prompt, place in zip(prompts, places, strict=True)
+            if len(place)
             for key, image in prompt.images.items()
         }
         features = self._features.of(wanted)
-        for row, prompt in enumerate(prompts):
-            count = int(prompt.is_image[-new:].sum())
-            if not count:
+        for row, (prompt, place) in enumerate(zip(prompts, places, strict=True)):
+            if not len(place):
                 continue
             tokens = torch.cat([features[key] for key in prompt.pictures])  # [pictures * N, Dt]
-            if len(tokens) != prompt.is_image.sum():
+            total = int(prompt.is_image.sum())
+            if len(tokens) < total:
                 raise VQAError(
                     f"The encoder gives {len(tokens)} features for {len(prompt.pictures)} "
-                    f"pictures, the prompt has {int(prompt.is_image.sum())} image tokens."
+                    f"pictures, the prompt has {total} image tokens."
                 )
-            places = torch.from_numpy(prompt.is_image[-new:].nonzero()[0])
-            places = places + max(0, new - len(prompt))
-            embeds[row, places.to(embeds.device)] = tokens[-count:].to(embeds)
+            # of a picture that is cut in two, the tokens of its second part
+            chosen = tokens[total - len(place) : total].to(embeds)
+            embeds[row, torch.from_numpy(place).to(embeds.device)] = chosen
         return embeds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,10 @@ _switch = threading.Lock()
 class TextModel:
     """Runs new tokens on top of a cache.
 
-    Unquantized models of the Llama kind run through `LlamaForward`, which computes the same with
-    fewer and larger operations; all others through transformers' own forward.
+    Models of the Llama kind run through `LlamaForward`, which computes the same with fewer and
+    larger operations, the rows of a batch together. All others, and models that are spread over
+    several devices, run through transformers' own forward, row by row: it takes batches only with
+    padding, on which answers would depend.
     """
 
     def __init__(self, model: LlavaForConditionalGeneration) -> None:
@@ -46,51 +48,37 @@ class TextModel:
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embeddings [..., Dt] of ids [...], which may lie on any device."""
-        return self._embedding(ids.to(self._embedding.weight.device))
+        embedded: Tensor = self._embedding(ids.to(self._embedding.weight.device))
+        return embedded
 
     @torch.inference_mode()
-    def forward(self, embeds: Tensor, cache: KeyValues, starts: Tensor | None) -> Tensor:
-        """Run `embeds` [B, n, Dt] in the cache's next n slots; float32 logits [B, V] of the last.
+    def forward(self, embeds: Tensor, cache: KeyValues, new: Sequence[int]) -> Tensor:
+        """Run the first `new[i]` of each row of `embeds` [B, n, Dt] behind what `cache` holds.
 
-        Row i begins at slot `starts[i]`; None where all begin at the first. What stands in earlier
-        slots is padding and never seen. Slot s of a row has position s - start.
+        Returns the logits of each row's last token [B, V] in float32.
         """
-        past, new = cache.length, embeds.shape[1]
-        slots = torch.arange(past, past + new, device=embeds.device)[None]  # [1, n]
-        positions = slots
-        if starts is not None:
-            positions = (slots - starts[:, None]).clamp(min=0)  # [B, n]
         with _fast_products_of_one_row(embeds):
-            if self._llama is not None:
-                last = self._llama(embeds, cache, positions, _mask(slots, starts))  # [B, Dt]
-            else:
-                mask = None
-                if starts is not None:
-                    every = torch.arange(past + new, device=embeds.device)
-                    mask = (every >= starts[:, None]).long()  # [B, past + n]
-                last = self._inner(
-                    inputs_embeds=embeds,
-                    past_key_values=cache,
-                    position_ids=positions.expand(len(embeds), -1),
-                    attention_mask=mask,
-                    use_cache=True,
-                ).last_hidden_state[:, -1]  # [B, Dt]
+            run = self._by_row if self._llama is None else self._llama
+            last = run(embeds, cache, new)  # [B, Dt]
         with _fast_products_of_one_row(last):
-            return self._head(last).float()
+            logits: Tensor = self._head(last)
+        return logits.float()
 
-
-def _mask(slots: Tensor, starts: Tensor | None) -> Tensor | None:
-    """What each new slot sees of all, [B or 1, 1, n, length]; None where that is all, or causal."""
-    new = slots.shape[1]
-    length = int(slots[0, -1]) + 1
-    if starts is None and new in (1, length):
-        return None
-    every = torch.arange(length, device=slots.device)[None, None]  # [1, 1, length]
-    seen = every <= slots[:, :, None]  # [1, n, length]
-    if starts is not None:
-        # padding sees itself, or its softmax has nothing to sum over
-        seen = seen & ((every >= starts[:, None, None]) | (every == slots[:, :, None]))
-    return seen[:, None]
+    def _by_row(self, embeds: Tensor, cache: KeyValues, new: Sequence[int]) -> Tensor:
+        rows = cache.split(max(cache.lengths) + embeds.shape[1])
+        states = []
+        for row, part, count in zip(rows, embeds, new, strict=True):
+            past = row.get_seq_length()
+            positions = torch.arange(past, past + count, device=embeds.device)[None]
+            output = self._inner(
+                inputs_embeds=part[None, :count],
+                past_key_values=row,
+                position_ids=positions,
+                use_cache=True,
+            )
+            states.append(output.last_hidden_state[0, -1])
+        cache.join(rows)
+        return torch.stack(states)
 
 
 @contextmanager
