@@ -140,6 +140,7 @@ def test_harmless_text_gives_the_ids_of_apply_chat_template(
 @settings(deadline=None, max_examples=30)
 @given(texts=st.lists(harmless, min_size=2, max_size=7), images=st.integers(0, 2))
 @example(texts=["a", " a cat\n\n", "is it?", "\n", "b", ""], images=1)
+@example(texts=[" ", " "], images=0)
 def test_the_mask_is_that_of_generation_blocks(kind: str, texts: list[str], images: int) -> None:
     processor = made(kind)
     messages = turns(*texts, images=images, system="Be  brief.")

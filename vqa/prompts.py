@@ -325,7 +325,11 @@ def _lay_out(
         )
     # Rendered once more without the white space around the texts: what is more in the first is
     # white space that belongs to a text and that the template did not trim.
-    bare = tuple(_Slot(s.role, s.images, "", "", s.filled) for s in shape)
+    # A user's text of nothing but white space has no sentinel: it stands in both.
+    bare = tuple(
+        _Slot(s.role, s.images, "", "", s.filled) if s.filled or s.role == "assistant" else s
+        for s in shape
+    )
     plain = rendered if bare == shape else _render(processor, codec, bare, add_generation_prompt)
     if [p for p in plain if isinstance(p, int)] != [p for p in rendered if isinstance(p, int)]:
         plain = rendered
