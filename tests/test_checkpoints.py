@@ -135,14 +135,6 @@ def test_saved_is_a_plain_directory_with_the_same_model(kind: str, tmp_path: Pat
     torch.testing.assert_close(logits_of(twice.model, given), logits_of(model, given))
 
 
-def test_the_type_is_bfloat16_for_half_weights_and_as_stored_otherwise(tmp_path: Path) -> None:
-    half = str(tiny.llava_1_5(tmp_path / "half"))  # stored in float16
-    assert load(half).model.dtype == torch.bfloat16
-    assert load(half, dtype="float32").model.dtype == torch.float32
-    assert load(half, dtype="float16").model.dtype == torch.float16
-    assert load(str(_composed(tmp_path / "full"))).model.dtype == torch.float32
-
-
 def test_the_fingerprint_is_that_of_the_weights(tmp_path: Path) -> None:
     first, second = tiny.llava_1_5(tmp_path / "a"), tiny.llava_1_5(tmp_path / "b")
     assert load(str(first)).fingerprint == load(str(second)).fingerprint

@@ -75,17 +75,17 @@ class RowTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Tensor]], Tensor]:
-        """The rows of one optimizer step and how many tokens they teach, over all processes."""
+        """The rows of one optimizer step and what their tokens weigh, over all processes."""
         batches = []
         for _ in range(num_batches):
             try:
                 batches.append(next(epoch_iterator))
             except StopIteration:
                 break
-        count = torch.tensor(sum(len(batch["targets"]) for batch in batches), device=device)
+        total = torch.tensor(sum(float(batch["weights"].sum()) for batch in batches), device=device)
         if self.args.world_size > 1:
-            count = self.accelerator.gather(count).sum()
-        return batches, count
+            total = self.accelerator.gather(total).sum()
+        return batches, total
 
     def compute_loss(
         self,
@@ -96,13 +96,14 @@ class RowTrainer(Trainer):
     ) -> Any:
         """Cross entropy of the learned tokens; logits are computed where one is predicted."""
         inputs = dict(inputs)
-        targets = inputs.pop("targets")  # [K]
+        targets, weights = inputs.pop("targets"), inputs.pop("weights")  # [K]
         predict_from = inputs.pop("predict_from")  # [K]
         outputs = model(**inputs, logits_to_keep=predict_from, use_cache=False)
         logits = outputs.logits[0].float()  # [K, vocabulary]
-        count = len(targets) if num_items_in_batch is None else num_items_in_batch
-        loss = F.cross_entropy(logits, targets, reduction="sum") / count
-        # gradients are averaged over processes, the count is already that of all
+        total = weights.sum() if num_items_in_batch is None else num_items_in_batch
+        losses = F.cross_entropy(logits, targets, reduction="none")  # [K]
+        loss = (losses * weights).sum() / total
+        # gradients are averaged over processes, the total is already that of all
         loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 

@@ -3,10 +3,15 @@
 A row holds several groups; a group is the prompt up to its pictures (the prefix) followed by one
 branch for each question and answer. Every branch sees the prefix and itself, nothing else, at the
 positions it would have alone, so the loss of a packed row equals that of its questions one by one.
+
+An answer of n tokens weighs as much as the square root of n (Chen et al. 2024, arXiv:2412.05271,
+"square averaging"): with all tokens alike captions drown answers of one word, with all answers
+alike captions are hardly learned.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -90,7 +95,7 @@ def tensors(row: Row) -> dict[str, Tensor]:
 
     input_ids, position_ids [1, T]; attention_mask [1, 1, T, T] boolean, True where a query may
     look; predict_from [K] the positions whose logits are needed; targets [K] the tokens they must
-    give.
+    give; weights [K] what each counts in the loss.
     """
     ids: list[int] = []
     positions: list[int] = []
@@ -98,14 +103,17 @@ def tensors(row: Row) -> dict[str, Tensor]:
     branches: list[int] = []  # 0 for the prefix, which the branches share
     predict_from: list[int] = []
     targets: list[int] = []
+    weights: list[float] = []
     for group_index, item in enumerate(row):
         for branch_index, (tokens, learned) in enumerate(_pieces(item)):
             start = len(item.prefix) if branch_index else 0
+            weight = 1 / math.sqrt(max(1, sum(learned[1:])))
             for offset, token in enumerate(tokens):
                 # a branch's first token is never learned: it would be predicted from the prefix
                 if learned[offset] and offset:
                     predict_from.append(len(ids) - 1)
                     targets.append(token)
+                    weights.append(weight)
                 ids.append(token)
                 positions.append(start + offset)
                 groups.append(group_index)
@@ -120,6 +128,7 @@ def tensors(row: Row) -> dict[str, Tensor]:
         "attention_mask": (same_group & visible & causal)[None, None],
         "predict_from": torch.tensor(predict_from, dtype=torch.long),
         "targets": torch.tensor(targets, dtype=torch.long),
+        "weights": torch.tensor(weights),
     }
 
 

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from vqa import fingerprint
+from vqa.dtypes import dtype_of
 from vqa.encoders import encoder_spec  # its import registers the timm tower
 from vqa.errors import InputError
 from vqa.files import atomic_write
@@ -55,16 +56,16 @@ def load(
     """Load `name`: `embedded`, a LLaVA directory, a hub id, or a directory with a peft adapter.
 
     `device` is `auto` (accelerate spreads the layers over what is there), `cpu`, `cuda`, `cuda:1`,
-    `mps`. `dtype` `auto` is bfloat16 for weights stored in 16 bits, else as stored. `quantize`
-    leaves vision tower, projector and output head in `dtype`. An adapter is merged into the weights
-    unless they are quantized. Raises InputError with what to do.
+    `mps`. `dtype` `auto` is what suits the weights and the device (`dtype_of`). `quantize` leaves
+    vision tower, projector and output head in `dtype`. An adapter is merged into the weights unless
+    they are quantized. Raises InputError with what to do.
     """
     if adapter is None and is_adapter(name):
         name, adapter = base_of(name), name
     _check_device(device)
     source = resolve(name)
     config = _llava_config(source, name)
-    torch_dtype = _dtype(dtype, config)
+    torch_dtype = dtype_of(dtype, config, device)
     model = _load_weights(source, name, config, torch_dtype, device, quantize)
     processor = _load_processor(source, name, config)
     if processor.image_token_id != config.image_token_id:
@@ -159,16 +160,6 @@ def _llava_config(source: str, name: str) -> Any:
             "(compose one from an encoder and a language model with `vqa train pretrain`)"
         )
     return config
-
-
-def _dtype(dtype: str, config: Any) -> torch.dtype:
-    names = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-    if dtype == "auto":
-        stored = config.dtype or config.text_config.dtype or torch.float32
-        return torch.bfloat16 if stored in (torch.float16, torch.bfloat16) else torch.float32
-    if dtype not in names:
-        raise InputError(f"--dtype {dtype}: choose auto, {', '.join(names)}")
-    return names[dtype]
 
 
 def _check_device(device: str) -> None:

