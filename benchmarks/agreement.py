@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from vqa.answering import Request, Settings
-from vqa.data.flat import read
+from vqa.data import read
 from vqa.engine import LocalEngine
 from vqa.images import load_image
 from vqa.prompts import Message

@@ -29,8 +29,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from vqa.answering import Request, Settings
 from vqa.checkpoints import Loaded, load
+from vqa.data import read
 from vqa.data.example import Example
-from vqa.data.flat import read
 from vqa.engine import LocalEngine
 from vqa.errors import VQAError
 from vqa.evaluation.predict import BATCH_SIZE, predict

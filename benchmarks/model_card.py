@@ -22,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 from vqa import fingerprint
 from vqa.answering import Settings
 from vqa.checkpoints import load
-from vqa.data.flat import read
+from vqa.data import read
 from vqa.engine import LocalEngine
 from vqa.errors import VQAError
 from vqa.evaluation.pictures import Condition

@@ -8,21 +8,20 @@ file again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from platformdirs import user_cache_dir
 from rich.progress import Progress
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
-from vqa import fingerprint
+from vqa import cache, fingerprint
 from vqa.encoders import patch_features
 from vqa.images import load_image
 
@@ -71,23 +70,24 @@ def cache_directory(model: Any, processor: Any) -> Path:
             config.vision_feature_select_strategy,
         ]
     )
-    root = Path(os.environ.get("VQA_CACHE") or user_cache_dir("vqa"))
-    return root / "features" / identity
+    return cache.cache_directory() / "features" / identity
+
+
+def fingerprints(paths: Sequence[str]) -> dict[str, str]:
+    """The fingerprint of each file's content; InputError where one cannot be read."""
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(paths, pool.map(fingerprint.of_file, paths), strict=True))
 
 
 @torch.inference_mode()
-def cache_features(model: Any, processor: Any, pictures: Iterable[Path]) -> dict[Path, str]:
-    """Compute what is missing and return each picture's key in `FeatureCache`."""
+def cache_features(model: Any, processor: Any, pictures: Mapping[str, Path]) -> None:
+    """Compute the features that are missing. `pictures` are files by their fingerprint."""
     directory = cache_directory(model, processor)
     directory.mkdir(parents=True, exist_ok=True)
-    cache = FeatureCache(directory)
-    ordered = sorted(set(pictures))
-    with ThreadPoolExecutor() as pool:
-        keys = dict(zip(ordered, pool.map(fingerprint.of_file, ordered), strict=True))
-    missing = {key: path for path, key in keys.items() if key not in cache}
-    if not missing:
-        return keys
-    todo = list(missing.items())
+    held = FeatureCache(directory)
+    todo = [(key, path) for key, path in pictures.items() if key not in held]
+    if not todo:
+        return
     device = next(model.model.vision_tower.parameters()).device
     with Progress() as progress, ThreadPoolExecutor() as pool:
         bar = progress.add_task("patch features", total=len(todo))
@@ -103,8 +103,7 @@ def cache_features(model: Any, processor: Any, pictures: Iterable[Path]) -> dict
                     (key, one.clone()) for (key, _), one in zip(batch, features, strict=True)
                 )
                 progress.advance(bar, len(batch))
-            cache.add(done)
-    return keys
+            held.add(done)
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
@@ -117,6 +116,46 @@ class CachedTower(nn.Module):
     The projector stays inside the model's forward pass, where wrappers for several devices see it.
     """
 
+    def __init__(self, before: tuple[nn.Module, Any, str]) -> None:
+        super().__init__()
+        self.before = before  # a tuple: the tower must not count as a part of this one
+
     def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutput:
         """`pixel_values` are patch features [B, N, Dv]."""
         return BaseModelOutput(last_hidden_state=pixel_values, hidden_states=(pixel_values,))
+
+
+@contextmanager
+def cached_tower(llava: Any) -> Iterator[None]:
+    """Let the model read patch features, as rows with cached features have them, as its pixels."""
+    config = llava.config
+    before = (
+        llava.model.vision_tower,
+        config.vision_feature_layer,
+        config.vision_feature_select_strategy,
+    )
+    _set_tower(llava, CachedTower(before), -1, "full")
+    try:
+        yield
+    finally:
+        _set_tower(llava, *before)
+
+
+@contextmanager
+def own_tower(llava: Any) -> Iterator[None]:
+    """Let the model read pictures again, for a while, where it reads cached features."""
+    tower = llava.model.vision_tower
+    if not isinstance(tower, CachedTower):
+        yield
+        return
+    _set_tower(llava, *tower.before)
+    try:
+        yield
+    finally:
+        _set_tower(llava, tower, -1, "full")
+
+
+def _set_tower(llava: Any, tower: nn.Module, layer: Any, strategy: str) -> None:
+    llava.model.vision_tower = tower
+    llava.config.vision_feature_layer = layer
+    llava.config.vision_feature_select_strategy = strategy

@@ -1,67 +1,168 @@
-"""Fine-tuning: the projector and LoRA layers on the language model learn from answers.
+"""Fine-tuning: LoRA layers or the whole language model, projector and encoder learn from answers.
 
-Gives a plain peft directory, which names the model it belongs to.
+With LoRA it gives a plain peft directory, which names the model it belongs to; without, a plain
+LLaVA directory.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
-from accelerate import PartialState
 from peft import LoraConfig, PeftModel, get_peft_model
+from pydantic import model_validator
 from torch import nn
 
-from training.loop import fit
-from training.processes import join
+from training.dry_run import hours_of, outlook, show
+from training.loop import fit, save
+from training.memory import Estimate, estimate, own_memory
+from training.processes import join, on_cpu
+from training.record import begin, describe, end
 from training.report import print_report
-from training.rows import prepare
-from training.settings import LoraSettings, TrainSettings
+from training.rows import plan, prepare
+from training.settings import LoraSettings, Section, TrainSettings
 from vqa import checkpoints
+from vqa.checkpoints import Loaded
+from vqa.dtypes import dtype_of
 from vqa.errors import InputError
 from vqa.model import freeze, module_report
 
 
+class Trained(Section):
+    """Which modules learn."""
+
+    language: Literal["lora", "full", "frozen"] = "lora"
+    projector: bool = True
+    vision: bool = False
+
+
 class FinetuneSettings(TrainSettings):
-    """The model to start from and its adapter, besides what every training says."""
+    """The model to start from and what learns of it, besides what every training says."""
 
     recipe: Literal["finetune"]
     model: str
     adapter: str | None = None  # a run on the same model to go on from; the optimizer begins anew
+    train: Trained = Trained()
+    quantize: Literal["4bit", "8bit"] | None = None  # the frozen language model under LoRA: QLoRA
     lora: LoraSettings = LoraSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> FinetuneSettings:
+        learns = self.train
+        if learns.language == "frozen" and not (learns.projector or learns.vision):
+            raise ValueError("train: nothing would learn; set language, projector or vision")
+        if learns.language != "lora" and self.adapter:
+            raise ValueError("adapter: it is gone on from with train.language=lora alone")
+        if learns.language == "full" and self.quantize:
+            raise ValueError("quantize: quantized weights cannot learn; use train.language=lora")
+        return self
 
 
 def run(settings: FinetuneSettings) -> None:
     """Load, add LoRA or take an adapter, train, save it in `output` in the type of the model."""
     join(settings)
-    loaded = checkpoints.load(settings.model, dtype=settings.dtype, device=settings.device)
+    loaded = load(settings)
     model, processor = loaded.model, loaded.processor
-    dtype = model.dtype
-    freeze(model)
-    rows = prepare(settings, model, processor)
+    pixels = settings.train.vision  # a frozen encoder's features are computed once
+    prepared = prepare(settings, model, processor, pixels)
     torch.manual_seed(settings.seed)  # LoRA's first layers are drawn at random
-    if settings.adapter is None:
-        adapted = add_lora(model, settings.lora, settings.model)
-    else:
-        adapted = go_on(model, settings.adapter, settings.lora, settings.model)
+    trained = set_up(model, settings)
+    described = describe(settings, loaded.fingerprint, prepared)
+    if not begin(settings.output, described):
+        return
     print_report(module_report(model))
-    fit(adapted, rows, settings)
-    for parameter in adapted.parameters():
-        parameter.data = parameter.data.to(dtype)
-    if PartialState().is_main_process:
-        # no embedding is trained; peft would look on the hub for the base's own
-        adapted.save_pretrained(settings.output, save_embedding_layers=False)
-        checkpoints.record_base(settings.output, settings.model)
+    trainer = fit(trained, processor, prepared, settings, pixels)
+    save(trainer, settings.output, model.dtype, base=settings.model)
+    end(settings.output, described, trainer.state.log_history, settings.model, _how(settings))
 
 
-def add_lora(model: nn.Module, lora: LoraSettings, base: str) -> Any:
-    """A peft model with LoRA on the language model and the projector trained whole.
+def _how(settings: FinetuneSettings) -> str:
+    learns, lora = settings.train, settings.lora
+    parts = []
+    if learns.language == "lora":
+        base = f" on {settings.quantize} weights" if settings.quantize else ""
+        parts.append(f"{lora.kind} of rank {lora.rank}{base}")
+    elif learns.language == "full":
+        parts.append("the whole language model")
+    parts += ["the projector"] * learns.projector + ["the vision encoder"] * learns.vision
+    return " and ".join(parts)
+
+
+def load(settings: FinetuneSettings) -> Loaded:
+    """The model to start from, frozen."""
+    loaded = checkpoints.load(
+        settings.model, dtype=settings.dtype, device=settings.device, quantize=settings.quantize
+    )
+    loaded.model.model.language_model.set_attn_implementation(settings.attention)
+    freeze(loaded.model)
+    return loaded
+
+
+def dry_run(settings: FinetuneSettings) -> None:
+    """Print what `run` would do, take and last; nothing is written but the tokens' cache."""
+    config, processor = checkpoints.look(settings.model)
+    device = torch.device("cuda" if torch.cuda.is_available() and not on_cpu(settings) else "cpu")
+    dtype = dtype_of(settings.dtype, config, settings.device)
+    planned = plan(settings, config, processor)
+    program = own_memory()
+
+    def estimated(changed: FinetuneSettings) -> Estimate:
+        fresh = changed.model_copy(update={"adapter": None})
+        return estimate(
+            config, changed, dtype, lambda model: set_up(model, fresh),
+            pixels=changed.train.vision, quantize=changed.quantize, program=program,
+        )  # fmt: skip
+
+    def hours() -> float:
+        loaded = load(settings)
+        trained = set_up(loaded.model, settings)
+        pixels = settings.train.vision
+        return hours_of(trained, loaded.model, processor, planned, settings, pixels)
+
+    smaller = ((name, estimated(changed)) for name, changed in _smaller(settings))
+    show(outlook(settings, planned, estimated(settings), smaller, device, hours))
+
+
+def _smaller(settings: FinetuneSettings) -> Iterator[tuple[str, FinetuneSettings]]:
+    """Changes that make a run smaller, the mildest first, and all of them together."""
+    changes: dict[str, dict[str, Any]] = {}
+    if not settings.gradient_checkpointing:
+        changes["gradient_checkpointing=true"] = {"gradient_checkpointing": True}
+    if settings.row_tokens > 256:
+        changes["row_tokens=256"] = {"row_tokens": 256}
+    lora = settings.train.model_copy(update={"language": "lora"})
+    if settings.train.language == "full":
+        changes["train.language=lora"] = {"train": lora}
+    if settings.quantize is None:
+        changes["quantize=4bit"] = {"quantize": "4bit", "train": lora}
+    for name, change in changes.items():
+        yield name, settings.model_copy(update=change)
+    every = {key: value for change in changes.values() for key, value in change.items()}
+    yield " ".join(changes), settings.model_copy(update=every)
+
+
+def set_up(model: nn.Module, settings: FinetuneSettings) -> Any:
+    """Let learn what the settings say: the model itself, or a peft model around it."""
+    learns = settings.train
+    modules = ["multi_modal_projector"] * learns.projector + ["vision_tower"] * learns.vision
+    if learns.language != "lora":
+        whole = ["language_model", "lm_head"] * (learns.language == "full")
+        freeze(model, trainable=(*modules, *whole))
+        return model
+    if settings.adapter is None:
+        return add_lora(model, settings.lora, settings.model, modules)
+    return go_on(model, settings.adapter, settings.lora, settings.model)
+
+
+def add_lora(model: nn.Module, lora: LoraSettings, base: str, whole: list[str]) -> Any:
+    """A peft model with LoRA on the language model and the modules `whole` trained as they are.
 
     Vision towers have layers of the same names (q_proj, ...), so the pattern starts at the language
     model. Raises InputError where it matches nothing.
     """
-    pattern = rf"model\.language_model\..*\.({'|'.join(lora.layers)})"
+    pattern = rf"model\.language_model\..*\.({'|'.join(map(re.escape, lora.layers))})"
     if not any(re.fullmatch(pattern, name) for name, _ in model.named_modules()):
         linear = sorted(
             {
@@ -77,8 +178,10 @@ def add_lora(model: nn.Module, lora: LoraSettings, base: str) -> Any:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
+        use_dora=lora.kind == "dora",
+        use_rslora=lora.kind == "rslora",
         target_modules=pattern,
-        modules_to_save=["multi_modal_projector"],
+        modules_to_save=whole or None,
     )
     adapted = get_peft_model(model, config)
     # peft would note the directory it was loaded from, which is another on each machine

@@ -2,72 +2,147 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
+from peft import PeftModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
 
-from training.features import CachedTower
+from training import validation
+from training.callbacks import Best, Log, Shown
+from training.features import cached_tower
 from training.processes import on_cpu
-from training.rows import PackedRows
+from training.resume import BEST, last_checkpoint
+from training.rows import Prepared, Validation
 from training.settings import TrainSettings
-from vqa.errors import InputError
-from vqa.files import atomic_write
+from vqa.checkpoints import record_base
+from vqa.conversion import make_config_portable
+from vqa.errors import VQAError
+from vqa.files import replaced_files
 
 _TRAINED = "trained.safetensors"
 
 
-def fit(model: nn.Module, rows: PackedRows, settings: TrainSettings) -> None:
+def fit(
+    model: nn.Module,
+    processor: Any,
+    prepared: Prepared,
+    settings: TrainSettings,
+    pixels: bool = False,
+) -> RowTrainer:
     """Train the parameters that require gradients; go on from the last checkpoint in `output`.
 
-    `model` is the LLaVA model or a peft model around it. Its vision tower stands aside while cached
-    features are trained on, and is back in place afterwards.
+    `model` is the LLaVA model or a peft model around it. Unless the rows hold `pixels`, its vision
+    tower stands aside while cached features are trained on, and is back in place afterwards. With
+    validation the weights that were best at it are those the model has in the end.
     """
-    settings.output.mkdir(parents=True, exist_ok=True)
-    if PartialState().is_main_process:
-        _write_config(settings)
     llava = model.get_base_model() if hasattr(model, "get_base_model") else model
     for parameter in model.parameters():
         if parameter.requires_grad:  # small steps would vanish in bfloat16
             parameter.data = parameter.data.float()
-    tower, config = llava.model.vision_tower, llava.config
-    selection = config.vision_feature_layer, config.vision_feature_select_strategy
-    llava.model.vision_tower = CachedTower()
-    config.vision_feature_layer, config.vision_feature_select_strategy = -1, "full"
-    try:
+    checkpoint = last_checkpoint(settings.output)
+    with nullcontext() if pixels else cached_tower(llava):
         trainer = RowTrainer(
+            llava=llava,
+            processor=processor,
+            validation=prepared.validation,
+            settings=settings,
             model=model,
-            args=_arguments(settings, rows),
-            train_dataset=rows,
+            args=_arguments(settings, prepared, first=checkpoint is None),
+            train_dataset=prepared.train,
+            eval_dataset=prepared.validation and prepared.validation.rows,
             data_collator=lambda batch: batch[0],
-            rates=settings.learning_rate.model_dump(),
         )
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(settings.output)))
-    finally:
-        llava.model.vision_tower = tower
-        config.vision_feature_layer, config.vision_feature_select_strategy = selection
+        trainer.remove_callback(PrinterCallback)
+        callbacks = [Shown(), Log(settings.output)]
+        if prepared.validation is not None:
+            callbacks.append(Best(trainer, settings.validation, settings.output))
+        for callback in callbacks:
+            trainer.add_callback(callback)
+        try:
+            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _memory_is_full(error):
+                raise
+            raise VQAError(_SMALLER) from error
+        best = max(settings.output.glob(f"{BEST}-*"), key=_step, default=None)
+        if best is not None and _step(best) != trainer.state.global_step:
+            trainer._load_from_checkpoint(str(best))
+    return trainer
+
+
+_SMALLER = (
+    "the memory is full: set gradient_checkpointing=true, a smaller row_tokens, quantize=4bit or "
+    "train.language=lora; `vqa train CONFIG --dry-run` tells what each of them takes"
+)
+
+
+def _memory_is_full(error: BaseException) -> bool:
+    on_cpu = "DefaultCPUAllocator" in str(error)  # torch has no error of its own for it
+    return on_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def _step(directory: Path) -> int:
+    return int(directory.name.rsplit("-", 1)[1])
+
+
+def save(trainer: RowTrainer, output: Path, dtype: torch.dtype, base: str | None = None) -> None:
+    """Write what was trained into `output`, in `dtype`: an adapter to `base`, or a LLaVA model.
+
+    The files are written apart and then take their places, the one that names the rest last.
+    """
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.sharded else None
+    trained: Any = trainer.model
+    for parameter in trained.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
     if not trainer.is_world_process_zero():
         return
-    with atomic_write(settings.output / "log.jsonl") as file:
-        file.writelines(json.dumps(entry) + "\n" for entry in trainer.state.log_history)
+    with replaced_files(output, last=("adapter_config.json", "config.json")) as directory:
+        if isinstance(trained, PeftModel):
+            # no embedding is trained; peft would look on the hub for the base's own
+            trained.save_pretrained(directory, state_dict=state, save_embedding_layers=False)
+            assert base is not None
+            record_base(directory, base)
+        else:
+            trained.save_pretrained(directory, state_dict=state)
+            trainer.processor.save_pretrained(directory)
+            make_config_portable(directory)
 
 
 class RowTrainer(Trainer):
     """Trainer for rows: loss over learned tokens, rows in their given order, no pickles kept."""
 
-    def __init__(self, rates: dict[str, float], **kwargs: Any) -> None:
-        self.rates = rates
+    control: TrainerControl
+
+    def __init__(
+        self,
+        llava: Any,
+        processor: Any,
+        validation: Validation | None,
+        settings: TrainSettings,
+        **kwargs: Any,
+    ) -> None:
+        self.llava = llava
+        self.processor = processor
+        self.validation = validation
+        self.settings = settings
         super().__init__(**kwargs)
         self.model_accepts_loss_kwargs = True  # the loss is divided by the tokens of the whole step
+
+    @property
+    def sharded(self) -> bool:
+        """Whether no process has the whole model."""
+        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # packing has shuffled, epoch by epoch
@@ -95,32 +170,44 @@ class RowTrainer(Trainer):
         num_items_in_batch: Tensor | None = None,
     ) -> Any:
         """Cross entropy of the learned tokens; logits are computed where one is predicted."""
-        inputs = dict(inputs)
-        targets, weights = inputs.pop("targets"), inputs.pop("weights")  # [K]
-        predict_from = inputs.pop("predict_from")  # [K]
-        outputs = model(**inputs, logits_to_keep=predict_from, use_cache=False)
-        logits = outputs.logits[0].float()  # [K, vocabulary]
+        losses, weights = validation.row_losses(model, inputs)
         total = weights.sum() if num_items_in_batch is None else num_items_in_batch
-        losses = F.cross_entropy(logits, targets, reduction="none")  # [K]
-        loss = (losses * weights).sum() / total
         # gradients are averaged over processes, the total is already that of all
-        loss = loss * self.accelerator.num_processes
-        return (loss, outputs) if return_outputs else loss
+        loss = (losses * weights).sum() / total * self.accelerator.num_processes
+        return (loss, None) if return_outputs else loss
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Measure on the validation rows; their answers go to `validation/step-N.jsonl`."""
+        assert self.validation is not None
+        model = self.model_wrapped if self.sharded else self.model
+        model.eval()
+        metrics = {"eval_loss": validation.loss(model, self.validation.rows, self.accelerator)}
+        if not self.sharded:  # answers are written by a whole model
+            tokens = self.settings.validation.max_new_tokens
+            found = validation.answers(
+                self.llava, self.processor, self.validation, tokens, self.accelerator
+            )
+            metrics["eval_metric"] = validation.score(self.validation, found)
+            if self.is_world_process_zero():
+                name = f"step-{self.state.global_step:06}.jsonl"
+                path = Path(self.args.output_dir) / "validation" / name
+                validation.write_answers(path, self.validation, found)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
 
     def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
-        """AdamW with the projector and the language model at their own rates."""
+        """AdamW with each module at its own rate."""
         if getattr(self, "optimizer", None) is None:
-            groups: dict[str, list[nn.Parameter]] = {"projector": [], "language": []}
+            groups: dict[str, list[nn.Parameter]] = {}
             for name, parameter in self.model.named_parameters():
                 if parameter.requires_grad:
-                    module = "projector" if "multi_modal_projector" in name else "language"
-                    groups[module].append(parameter)
+                    groups.setdefault(module_of(name), []).append(parameter)
+            rates = self.settings.learning_rate.model_dump()
             self.optimizer = torch.optim.AdamW(
-                [
-                    {"params": parameters, "lr": self.rates[module]}
-                    for module, parameters in groups.items()
-                    if parameters
-                ],
+                [{"params": found, "lr": rates[module]} for module, found in groups.items()],
                 weight_decay=self.args.weight_decay,
             )
         return self.optimizer
@@ -130,32 +217,60 @@ class RowTrainer(Trainer):
         directory = Path(output_dir or self.args.output_dir)
         directory.mkdir(parents=True, exist_ok=True)
         if hasattr(self.model, "get_base_model"):
-            self.model.save_pretrained(directory, save_embedding_layers=False)
+            self.model.save_pretrained(
+                directory, state_dict=state_dict, save_embedding_layers=False
+            )
         else:
-            save_file(_trained(self.model), directory / _TRAINED)
+            whole = self.model.state_dict() if state_dict is None else state_dict
+            names = {name for name, p in self.model.named_parameters() if p.requires_grad}
+            trained = {name: whole[name].contiguous() for name in names}
+            save_file(trained, directory / _TRAINED)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Save, and where that fails leave the checkpoints that are whole, and say so."""
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            broken = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            shutil.rmtree(broken, ignore_errors=True)
+            last = last_checkpoint(self.settings.output)
+            kept = f"{last} is whole" if last else "no checkpoint is there yet"
+            reason = str(error).strip().split("\n")[0]
+            raise VQAError(
+                f"cannot save {broken}: {reason}; {kept}: make room and give the same command again"
+            ) from error
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         path = Path(resume_from_checkpoint) / _TRAINED
-        if not path.is_file():
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-            return
         target = model if model is not None else self.model
-        state = load_file(path)
-        if set(state) != set(_trained(target)):
-            raise InputError(f"{path}: this checkpoint belongs to another model")
-        target.load_state_dict(state, strict=False)
+        if path.is_file():
+            target.load_state_dict(load_file(path), strict=False)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
 
-def _trained(model: nn.Module) -> dict[str, Tensor]:
-    return {
-        name: parameter.detach().contiguous()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
+def module_of(parameter: str) -> str:
+    """Which of the three modules, as in `learning_rate`, a parameter's name belongs to."""
+    if "multi_modal_projector" in parameter:
+        return "projector"
+    return "vision" if "vision_tower" in parameter else "language"
 
 
-def _arguments(settings: TrainSettings, rows: PackedRows) -> TrainingArguments:
+def steps_of(settings: TrainSettings, rows: int) -> int:
+    """Optimizer steps of a run over so many packed rows."""
+    return settings.max_steps or math.ceil(rows / settings.rows_per_step)
+
+
+def _arguments(settings: TrainSettings, prepared: Prepared, first: bool) -> TrainingArguments:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
+    validated = prepared.validation is not None
+    every = settings.validation.every or max(1, steps_of(settings, len(prepared.train)) // 5)
+    checkpointing: dict[str, Any] = {}
+    if settings.gradient_checkpointing:
+        checkpointing = {
+            "gradient_checkpointing": True,
+            "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        }
     return TrainingArguments(
         output_dir=str(settings.output),
         per_device_train_batch_size=1,
@@ -167,20 +282,20 @@ def _arguments(settings: TrainSettings, rows: PackedRows) -> TrainingArguments:
         warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        bf16=rows.dtype == torch.bfloat16,
+        bf16=prepared.train.dtype == torch.bfloat16,
         use_cpu=on_cpu(settings),
+        eval_strategy="steps" if validated else "no",
+        eval_steps=every if validated else None,
+        eval_on_start=validated and first,
         save_steps=settings.save_every,
         save_total_limit=settings.keep_checkpoints,
         logging_steps=settings.log_every,
         seed=settings.seed,
-        report_to="none",
+        report_to=settings.loggers or "none",
+        disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
         label_names=["targets"],
+        **checkpointing,
     )
-
-
-def _write_config(settings: TrainSettings) -> None:
-    described = settings.model_dump(mode="json") | {"processes": PartialState().num_processes}
-    with atomic_write(settings.output / "run.json") as file:
-        file.write(json.dumps(described, indent=2))

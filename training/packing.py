@@ -12,11 +12,13 @@ alike captions are hardly learned.
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -45,49 +47,101 @@ class Group:
 Row = list[Group]
 
 
-def group(examples: Iterable[Encoded], image_token_id: int, max_tokens: int) -> list[Group]:
-    """Join examples with the same pictures and the same prefix, each group at most `max_tokens`.
+@dataclass(frozen=True)
+class Groups:
+    """Which examples share a prefix, by their numbers."""
 
-    An example that is longer than `max_tokens` alone gets a group, and later a row, of its own.
+    members: NDArray[np.int64]  # [E] examples, group after group
+    starts: NDArray[np.int64]  # [G + 1] where each group begins
+    tokens: NDArray[np.int64]  # [G] tokens of each group, its prefix counted once
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, number: int) -> NDArray[np.int64]:
+        return self.members[self.starts[number] : self.starts[number + 1]]
+
+
+def group(
+    examples: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    cuts: NDArray[np.int32],
+    lengths: NDArray[np.int64],
+    max_tokens: int,
+) -> Groups:
+    """Join examples with equal keys, each group at most `max_tokens` if it has more than one.
+
+    `examples` [E] are numbers; `keys`, `cuts` (tokens of the prefix) and `lengths` (all tokens) are
+    those of all examples [R]. The order of the examples is kept within a group.
     """
-    groups: list[Group] = []
-    open_groups: dict[tuple[tuple[str, ...], tuple[int, ...]], Group] = {}
-    for example in examples:
-        ids = example.input_ids
-        # the prefix ends with the last image token; without pictures nothing is shared
-        cut = max((i for i, token in enumerate(ids) if token == image_token_id), default=-1) + 1
-        if any(example.learned[:cut]):  # a picture in a later turn: its answers cannot be shared
-            cut = 0
-        key = (example.images, tuple(ids[:cut]))
-        branch = (ids[cut:], example.learned[cut:])
-        found = open_groups.get(key) if cut else None
-        if found is None or found.tokens + len(branch[0]) > max_tokens:
-            found = Group(example.images, ids[:cut], [])
-            open_groups[key] = found
-            groups.append(found)
-        found.branches.append(branch)
-    return groups
+    members = examples[np.argsort(keys[examples], kind="stable")]
+    starts, tokens = [0], []
+    last, used = None, 0
+    for place, example in enumerate(members.tolist()):
+        key, cut, length = keys[example], int(cuts[example]), int(lengths[example])
+        if key == last and used + length - cut <= max_tokens:
+            used += length - cut
+        else:
+            if place:
+                starts.append(place)
+                tokens.append(used)
+            last, used = key, length
+    if len(members):
+        starts.append(len(members))
+        tokens.append(used)
+    return Groups(members, np.array(starts, dtype=np.int64), np.array(tokens, dtype=np.int64))
 
 
-def pack(groups: Sequence[Group], max_tokens: int, seed: int, window: int = 16) -> list[Row]:
-    """Fill rows of at most `max_tokens` with groups in random order; first fit among open rows."""
-    order = list(groups)
-    random.Random(seed).shuffle(order)
-    rows: list[Row] = []
-    open_rows: list[tuple[int, Row]] = []  # tokens so far, row
-    for item in order:
+@dataclass(frozen=True)
+class Rows:
+    """Groups in rows, by their numbers."""
+
+    groups: NDArray[np.int64]  # all rows' groups, row after row
+    starts: NDArray[np.int64]  # [rows + 1]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, number: int) -> NDArray[np.int64]:
+        return self.groups[self.starts[number] : self.starts[number + 1]]
+
+
+def pack(tokens: NDArray[np.int64], max_tokens: int, seed: int, window: int = 16) -> Rows:
+    """Fill rows of at most `max_tokens` with groups of so many tokens each [G], in random order.
+
+    Each goes into the first of the open rows that has room. At most `window` are open: where
+    another is needed, the fullest is closed.
+    """
+    groups, starts = array("q"), array("q", [0])
+
+    def close(row: list[int]) -> None:
+        groups.extend(row)
+        starts.append(len(groups))
+
+    open_rows: list[tuple[int, list[int]]] = []  # tokens so far, groups
+    for item in map(int, np.random.default_rng(seed).permutation(len(tokens))):
+        size = int(tokens[item])
         for index, (used, row) in enumerate(open_rows):
-            if used + item.tokens <= max_tokens:
+            if used + size <= max_tokens:
                 row.append(item)
-                open_rows[index] = (used + item.tokens, row)
+                open_rows[index] = (used + size, row)
                 break
         else:
-            row = [item]
-            rows.append(row)
-            open_rows.append((item.tokens, row))
+            open_rows.append((size, [item]))
             if len(open_rows) > window:
-                open_rows.remove(max(open_rows, key=lambda pair: pair[0]))
-    return rows
+                fullest = max(open_rows, key=lambda pair: pair[0])
+                open_rows.remove(fullest)
+                close(fullest[1])
+    for _, row in open_rows:
+        close(row)
+    return Rows(np.array(groups, dtype=np.int64), np.array(starts, dtype=np.int64))
+
+
+def joined(examples: Sequence[Encoded], cut: int) -> Group:
+    """The group of examples whose first `cut` tokens, and pictures, are the same."""
+    first = examples[0]
+    branches = [(one.input_ids[cut:], one.learned[cut:]) for one in examples]
+    return Group(first.images, first.input_ids[:cut], branches)
 
 
 def tensors(row: Row) -> dict[str, Tensor]:

@@ -5,18 +5,21 @@ The first stage of LLaVA (Liu et al. 2023). Gives a plain LLaVA directory.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from accelerate import PartialState
 
-from training.loop import fit
+from training.dry_run import hours_of, outlook, show
+from training.loop import fit, save
+from training.memory import Estimate, estimate, own_memory
 from training.processes import join
+from training.record import begin, describe, end
 from training.report import print_report
-from training.rows import prepare
+from training.rows import plan, prepare
 from training.settings import TrainSettings
-from vqa.conversion import make_config_portable
-from vqa.model import compose, freeze
+from vqa import fingerprint
+from vqa.dtypes import dtype_of
+from vqa.model import Composed, compose, freeze, module_report
 
 
 class PretrainSettings(TrainSettings):
@@ -30,19 +33,52 @@ class PretrainSettings(TrainSettings):
 def run(settings: PretrainSettings) -> None:
     """Compose, train the projector, save a LLaVA directory in `output`."""
     join(settings)
-    dtype = torch.float32 if settings.dtype == "float32" else torch.bfloat16
-    composed = compose(settings.vision, settings.language, dtype=dtype, seed=settings.seed)
+    composed = _compose(settings)
     model, processor = composed.model, composed.processor
-    print_report(composed.report)
-    rows = prepare(settings, model, processor)
+    print_report(module_report(model))
+    prepared = prepare(settings, model, processor)
+    described = describe(settings, fingerprint.of_module(model), prepared)
+    if not begin(settings.output, described):
+        return
+    trainer = fit(model, processor, prepared, settings)
+    save(trainer, settings.output, model.dtype)
+    base = f"{settings.vision} and {settings.language}"
+    end(settings.output, described, trainer.state.log_history, base, "a new projector")
+
+
+def dry_run(settings: PretrainSettings) -> None:
+    """Print what `run` would do, take and last; nothing is written but the tokens' cache."""
+    program = own_memory()
+    composed = _compose(settings)
+    model, processor = composed.model, composed.processor
+    planned = plan(settings, model.config, processor)
+
+    def estimated(**change: Any) -> Estimate:
+        changed = settings.model_copy(update=change)
+        return estimate(model.config, changed, model.dtype, _set_up, program=program)
+
+    def hours() -> float:
+        return hours_of(model, model, processor, planned, settings, pixels=False)
+
+    smaller = (
+        (f"{key}={str(value).lower()}", estimated(**{key: value}))
+        for key, value in (("gradient_checkpointing", True), ("row_tokens", 256))
+    )
+    show(outlook(settings, planned, estimated(), smaller, model.device, hours))
+
+
+def _compose(settings: PretrainSettings) -> Composed:
+    composed = compose(settings.vision, settings.language, dtype=torch.float32, seed=settings.seed)
+    model = composed.model
+    model.to(dtype_of(settings.dtype, model.config, settings.device))
+    model.model.language_model.set_attn_implementation(settings.attention)
+    _set_up(model)
+    return composed
+
+
+def _set_up(model: Any) -> Any:
     freeze(model, trainable=("multi_modal_projector",))
-    fit(model, rows, settings)
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
-    if PartialState().is_main_process:
-        model.save_pretrained(settings.output)
-        processor.save_pretrained(settings.output)
-        make_config_portable(settings.output)
+    return model
 
 
 if __name__ == "__main__":  # python -m training.pretrain CONFIG [key=value ...]

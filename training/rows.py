@@ -1,27 +1,39 @@
-"""From question-answer rows to packed rows of tokens whose patch features are cached."""
+"""From rows of question and answer to packed rows of tokens with their pictures."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import PartialState
+from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.features import FeatureCache, cache_directory, cache_features
-from training.packing import Encoded, Group, Row, group, pack, tensors
+from training.features import FeatureCache, cache_directory, cache_features, fingerprints
+from training.packing import Encoded, Groups, Rows, group, joined, pack, tensors
 from training.settings import TrainSettings
+from training.split import kept_apart
 from training.start import start_from_words
+from training.tokens import Tokens, tokens_of
+from vqa import fingerprint
+from vqa.data import read
 from vqa.data.example import Example
-from vqa.data.flat import read
+from vqa.data.identity import sha256
+from vqa.data.reading import default_root
 from vqa.errors import InputError
-from vqa.prompts import Message, encode
+from vqa.images import load_image
+from vqa.metrics import Metric, metric
+from vqa.turns import encode_row
+
+Pictures = Callable[[str], Tensor]  # path -> patch features [N, Dv] or pixels [3, H, W]
 
 
 class PackedRows(Dataset[dict[str, Tensor]]):
@@ -29,26 +41,32 @@ class PackedRows(Dataset[dict[str, Tensor]]):
 
     def __init__(
         self,
-        rows: Sequence[Row],
-        keys: dict[Path, str],
-        features: FeatureCache,
+        tokens: Tokens,
+        groups: Groups,
+        rows: Rows,
+        pictures: Pictures,
         dtype: torch.dtype,
     ) -> None:
+        self.tokens = tokens
+        self.groups = groups
         self.rows = rows
-        self.keys = keys  # picture -> its key in `features`
-        self.features = features
+        self.pictures = pictures
         self.dtype = dtype
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        row = self.rows[index]
+        row = []
+        for number in self.rows[index]:
+            members = self.groups[number].tolist()
+            cut = int(self.tokens.arrays["cuts"][members[0]])
+            row.append(joined([self.tokens[member] for member in members], cut))
         batch = tensors(row)
-        keys = [self.keys[Path(image)] for item in row for image in item.images]
-        if keys:
-            features = torch.stack([self.features[key] for key in keys])  # [pictures, N, Dv]
-            batch["pixel_values"] = features.to(self.dtype)
+        paths = [image for item in row for image in item.images]
+        if paths:
+            pictures = torch.stack([self.pictures(path) for path in paths])  # [pictures, ...]
+            batch["pixel_values"] = pictures.to(self.dtype)
         # an additive mask is exact under both SDPA and eager attention; a boolean one is not
         visible = batch["attention_mask"]
         batch["attention_mask"] = torch.zeros(visible.shape, dtype=self.dtype).masked_fill(
@@ -57,63 +75,224 @@ class PackedRows(Dataset[dict[str, Tensor]]):
         return batch
 
 
-def prepare(settings: TrainSettings, model: Any, processor: Any) -> PackedRows:
-    """Read the data, compute missing features, and pack all epochs in their order."""
+@dataclass(frozen=True)
+class Validation:
+    """What is measured during a training, on pictures that it never sees."""
+
+    rows: PackedRows
+    examples: list[Example]
+    metric: Metric
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The rows of a run, and the identity of its data."""
+
+    train: PackedRows
+    validation: Validation | None
+    data: str  # fingerprint of the data files
+    examples: int  # rows of the data that are trained on
+    pictures: int  # and their different pictures
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Which rows of the data are trained on, in which order, and which are measured."""
+
+    tokens: Tokens
+    trained: NDArray[np.int64]  # rows of `tokens`
+    checked: Tokens
+    measured: NDArray[np.int64]  # rows of `checked`
+    prints: dict[str, str]  # fingerprints of the pictures' files by path
+    groups: Groups
+    rows: Rows
+
+    def pictures(self) -> set[str]:
+        """The paths of all pictures that the run looks at."""
+        return _paths(self.tokens, self.trained) | _paths(self.checked, self.measured)
+
+
+def plan(settings: TrainSettings, config: Any, processor: Any) -> Planned:
+    """Read the data, keep pictures for validation, and pack all epochs.
+
+    `config` is the LLaVA model's. Raises InputError where rows cannot be used or do not fit.
+    """
     if settings.data is None:
-        raise InputError("data: name a JSONL file of rows with image, question and answer")
-    examples = list(read(settings.data, settings.images or settings.data.parent))
-    if not examples:
-        raise InputError(f"{settings.data}: no rows")
-    unknown = set(settings.repeat) - {str(example.extra.get("source")) for example in examples}
+        raise InputError("data: name a file of rows with image, question and answer")
+    tokens = _tokens(settings.data, settings, config, processor)
+    own = settings.validation.data
+    checked = tokens if own is None else _tokens(own, settings, config, processor)
+    prints = fingerprints(sorted({*tokens.paths, *checked.paths}))
+    if own is None:
+        apart = kept_apart(tokens, prints, settings.validation.share, settings.seed)
+        trained, measured = np.flatnonzero(~apart), np.flatnonzero(apart)
+    else:
+        trained, measured = np.arange(len(tokens)), np.arange(len(checked))
+        _refuse_leaks(tokens, checked, prints, settings)
+    measured = _spread(measured, settings.validation.rows, settings.seed)
+    groups = _groups(tokens, trained, settings)
+    rows = _epochs(tokens, groups, settings)
+    return Planned(tokens, trained, checked, measured, prints, groups, rows)
+
+
+def prepare(settings: TrainSettings, model: Any, processor: Any, pixels: bool = False) -> Prepared:
+    """Plan the run, compute the features that are missing, and start the projector.
+
+    With `pixels` the rows hold the pictures themselves and not their features: for an encoder that
+    is trained too.
+    """
+    with PartialState().main_process_first():  # the others find tokens and features on disk
+        planned = plan(settings, model.config, processor)
+        pictures = _pixels(processor) if pixels else _features(model, processor, planned)
+        if settings.projector_start == "words":
+            if pixels:
+                raise InputError("projector_start: words needs a frozen encoder; use as_is")
+            learned = _paths(planned.tokens, planned.trained)
+            start_from_words(model, processor, _read(settings.data, settings), learned, pictures)
+    train = PackedRows(planned.tokens, planned.groups, planned.rows, pictures, model.dtype)
+    own = settings.validation.data
+    files = [path for path in (settings.data, own) if path is not None]
+    return Prepared(
+        train,
+        _validation(planned, settings, pictures, model.dtype) if len(planned.measured) else None,
+        fingerprint.of_json([sha256(path) for path in files]),
+        len(planned.trained),
+        len(_paths(planned.tokens, planned.trained)),
+    )
+
+
+def _validation(
+    planned: Planned, settings: TrainSettings, pictures: Pictures, dtype: torch.dtype
+) -> Validation:
+    groups = _groups(planned.checked, planned.measured, settings)
+    rows = pack(groups.tokens, settings.row_tokens, settings.seed)
+    wanted = set(planned.measured.tolist())
+    source = _read(settings.validation.data or settings.data, settings)
+    examples = [example for number, example in enumerate(source) if number in wanted]
+    packed = PackedRows(planned.checked, groups, rows, pictures, dtype)
+    return Validation(packed, examples, metric(settings.validation.metric))
+
+
+def _read(path: Path | None, settings: TrainSettings) -> Iterator[Example]:
+    assert path is not None
+    return read(path, settings.images)
+
+
+def _tokens(path: Path, settings: TrainSettings, config: Any, processor: Any) -> Tokens:
+    context = getattr(config.text_config, "max_position_embeddings", None)
+    identity = fingerprint.of_json(
+        [
+            sha256(path),
+            str((settings.images or default_root(path)).resolve()),
+            fingerprint.of_bytes(processor.tokenizer.backend_tokenizer.to_str().encode()),
+            [str(processor.chat_template), str(processor.tokenizer.chat_template)],
+            processor.to_dict(),
+            context,
+        ]
+    )
+    return tokens_of(
+        identity,
+        lambda: track(_read(path, settings), f"tokens of {path.name}", total=None),
+        lambda example: encode_example(example, processor),
+        config.image_token_index,
+        context,
+    )
+
+
+def _refuse_leaks(
+    tokens: Tokens, checked: Tokens, prints: dict[str, str], settings: TrainSettings
+) -> None:
+    own = {prints[path]: path for path in tokens.paths}
+    for path in checked.paths:
+        if prints[path] in own:
+            raise InputError(
+                f"validation.data: {path} is also a training picture ({own[prints[path]]}): what "
+                f"was trained on measures nothing; remove it from {settings.validation.data}"
+            )
+
+
+def _spread(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    """At most so many of the rows, drawn at random, in their order."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+
+
+def _groups(tokens: Tokens, rows: NDArray[np.int64], settings: TrainSettings) -> Groups:
+    arrays = tokens.arrays
+    return group(rows, arrays["groups"], arrays["cuts"], tokens.lengths, settings.row_tokens)
+
+
+def _epochs(tokens: Tokens, groups: Groups, settings: TrainSettings) -> Rows:
+    """The rows of all epochs, each epoch in an order of its own."""
+    names = tokens.source_names
+    unknown = set(settings.repeat) - set(names)
     if unknown:
         raise InputError(f"repeat: no row of {settings.data} has the source {sorted(unknown)[0]}")
-    encoded: dict[str, list[Encoded]] = {}
-    for example in track(examples, "tokens"):
-        source = str(example.extra.get("source"))
-        encoded.setdefault(source, []).append(encode_example(example, processor))
-    token = model.config.image_token_index
-    rows: list[Row] = []
+    source = tokens.arrays["sources"][groups.members[groups.starts[:-1]]]  # [G]
+    packed: list[Rows] = []
+    chosen: list[NDArray[np.int64]] = []
     for epoch in range(math.ceil(settings.epochs)):
-        groups = []
-        for source, examples_of_source in encoded.items():
-            found = group(examples_of_source, token, settings.row_tokens)
-            groups += repeated(found, settings.repeat.get(source, 1), settings.seed + epoch)
-        rows += pack(groups, settings.row_tokens, seed=settings.seed + epoch)
-    rows = rows[: math.ceil(len(rows) * settings.epochs / math.ceil(settings.epochs))]
-    used = {Path(image) for row in rows for item in row for image in item.images}
-    with PartialState().main_process_first():  # the others find the features on disk
-        keys = cache_features(model, processor, used)
+        parts = [
+            repeated(
+                np.flatnonzero(source == n), settings.repeat.get(name, 1), settings.seed + epoch
+            )
+            for n, name in enumerate(names)
+        ]
+        numbers = np.concatenate(parts)
+        rows = pack(groups.tokens[numbers], settings.row_tokens, settings.seed + epoch)
+        packed.append(Rows(numbers[rows.groups], rows.starts))
+        chosen.append(numbers)
+    count = sum(map(len, packed))
+    if not count:
+        raise InputError("repeat: it leaves nothing of the data to train on")
+    return _first(packed, math.ceil(count * settings.epochs / math.ceil(settings.epochs)))
+
+
+def _first(packed: Sequence[Rows], count: int) -> Rows:
+    """The first `count` rows of several packings, one after the other."""
+    groups = np.concatenate([rows.groups for rows in packed])
+    sizes = np.concatenate([np.diff(rows.starts) for rows in packed])[:count]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    return Rows(groups[: starts[-1]], starts)
+
+
+def repeated(items: NDArray[np.int64], times: float, seed: int) -> NDArray[np.int64]:
+    """The items `times` over; a fraction is a random part of them."""
+    part = random.Random(seed).sample(range(len(items)), round(len(items) * (times % 1)))
+    return np.concatenate([np.tile(items, int(times)), items[part]])
+
+
+def _paths(tokens: Tokens, rows: NDArray[np.int64]) -> set[str]:
+    starts, pictures = tokens.arrays["picture_starts"], tokens.arrays["pictures"]
+    if len(rows) == len(tokens):
+        return set(tokens.paths)
+    found = [pictures[starts[row] : starts[row + 1]] for row in rows.tolist()]
+    return (
+        {tokens.paths[place] for place in np.unique(np.concatenate(found)).tolist()}
+        if found
+        else set()
+    )
+
+
+def _features(model: Any, processor: Any, planned: Planned) -> Pictures:
+    prints = planned.prints
+    wanted = {prints[path]: Path(path) for path in sorted(planned.pictures())}
+    cache_features(model, processor, wanted)
     features = FeatureCache(cache_directory(model, processor))
-    if settings.projector_start == "words":
-        start_from_words(model, processor, examples, keys, features)
-    return PackedRows(rows, keys, features, model.dtype)
+    return lambda path: features[prints[path]]
 
 
-def repeated(groups: list[Group], times: float, seed: int) -> list[Group]:
-    """The groups `times` over; a fraction is a random part of them."""
-    part = random.Random(seed).sample(groups, round(len(groups) * (times % 1)))
-    return groups * int(times) + part
+def _pixels(processor: Any) -> Pictures:
+    def pixels(path: str) -> Tensor:
+        prepared = processor.image_processor(load_image(path), return_tensors="pt")
+        found: Tensor = prepared["pixel_values"][0]  # [3, H, W]
+        return found
+
+    return pixels
 
 
 def encode_example(example: Example, processor: Any) -> Encoded:
-    """Tokens and mask of one example."""
-    # the text of a prompt does not depend on what is in its pictures
-    placeholders = (_PLACEHOLDER,) * len(example.images)
-    prompt = encode(
-        processor,
-        [
-            Message("user", example.question, placeholders),
-            Message("assistant", example.answers[0]),
-        ],
-        add_generation_prompt=False,
-    )
+    """Tokens and mask of one example: every answer of its conversation is learned."""
+    prompt = encode_row(example, processor)
     return Encoded(tuple(map(str, example.images)), prompt.input_ids, prompt.learned)
-
-
-def _placeholder() -> Any:
-    from PIL import Image
-
-    return Image.new("RGB", (1, 1))
-
-
-_PLACEHOLDER = _placeholder()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from training.settings import TrainSettings
 from vqa.config import load_config
 from vqa.errors import InputError
+
+Settings = TypeVar("Settings", bound=TrainSettings)
 
 
 class _Any(BaseModel):
@@ -18,16 +22,30 @@ class _Any(BaseModel):
     recipe: str = ""
 
 
-def run(config: str, overrides: Sequence[str] = ()) -> None:
-    """Train what `config`, a path or a shipped name, says; InputError where it is wrong."""
+def run(config: str, overrides: Sequence[str] = (), dry_run: bool = False) -> None:
+    """Train what `config`, a path or a shipped name, says; InputError where it is wrong.
+
+    `dry_run` prints what that would do, take and last.
+    """
     recipe = load_config(_Any, config, overrides).recipe
     if recipe == "pretrain":
         from training import pretrain
 
-        pretrain.run(load_config(pretrain.PretrainSettings, config, overrides))
+        pretrained = load_config(pretrain.PretrainSettings, config, overrides)
+        (pretrain.dry_run if dry_run else pretrain.run)(with_data(pretrained))
     elif recipe == "finetune":
         from training import finetune
 
-        finetune.run(load_config(finetune.FinetuneSettings, config, overrides))
+        tuned = load_config(finetune.FinetuneSettings, config, overrides)
+        (finetune.dry_run if dry_run else finetune.run)(with_data(tuned))
     else:
         raise InputError(f"{config}: recipe: choose pretrain or finetune, not {recipe!r}")
+
+
+def with_data(settings: Settings) -> Settings:
+    """The settings with `data`: the public set that `fetch` names, where no file is named."""
+    if settings.data is not None or settings.fetch is None:
+        return settings
+    from vqa.data import easy_vqa
+
+    return settings.model_copy(update={"data": easy_vqa.directory() / "train.jsonl"})

@@ -3,29 +3,52 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
-class LearningRates(BaseModel):
-    """A learning rate for each trained module."""
-
+class Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+def _known_metric(name: str) -> str:
+    from vqa.metrics import metric
+
+    return metric(name).name
+
+
+class LearningRates(Section):
+    """A learning rate for each trained module."""
 
     projector: float = Field(5e-5, gt=0)
     language: float = Field(2e-4, gt=0)
+    vision: float = Field(1e-5, gt=0)
 
 
-class TrainSettings(BaseModel):
+class ValidationSettings(Section):
+    """What is measured on pictures that are kept from training."""
+
+    data: Path | None = None  # a file of its own, else a share of the training pictures
+    share: float = Field(0.05, ge=0, lt=1)  # of the pictures; 0 for no validation
+    rows: int = Field(200, ge=1)  # most rows that are looked at
+    every: int | None = Field(None, ge=1)  # steps; a fifth of the run if not set
+    # how an answer is compared with the data's, a metric of `vqa score`
+    metric: Annotated[str, AfterValidator(_known_metric)] = "exact_match"
+    max_new_tokens: int = Field(32, ge=1)
+    best_by: Literal["loss", "metric"] = "loss"  # which weights are kept at the end
+    patience: int | None = Field(None, ge=1)  # stop after so many validations without a better one
+
+
+class TrainSettings(Section):
     """What pretraining and fine-tuning share."""
 
-    model_config = ConfigDict(extra="forbid")
-
     # data
-    data: Path | None = None  # JSONL rows: image, question, answer
+    data: Path | None = None  # rows of image, question and answer, in any known format
     images: Path | None = None  # root of the rows' pictures; the data file's folder if not set
+    fetch: Literal["easy_vqa"] | None = None  # a public set to take where `data` names none
     repeat: dict[str, float] = {}  # source -> how often its pictures come in an epoch; 0.5 is half
+    validation: ValidationSettings = ValidationSettings()
     # `words`: features begin as the words that the answers say of them; `as_is`: go on training
     projector_start: Literal["words", "as_is"] = "as_is"
     # where the run goes
@@ -44,21 +67,23 @@ class TrainSettings(BaseModel):
     # the machine
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     device: str = "auto"
+    attention: Literal["sdpa", "eager"] = "sdpa"  # others would let packed questions see each other
+    gradient_checkpointing: bool = False  # half the speed, a fraction of the memory
     # the run
     save_every: int = Field(200, ge=1)
     keep_checkpoints: int = Field(1, ge=1)
     log_every: int = Field(10, ge=1)
+    loggers: list[str] = []  # of transformers' Trainer: tensorboard, wandb, ...
     seed: int = 0
 
 
-class LoraSettings(BaseModel):
-    """LoRA on the linear layers of the language model (Hu et al. 2021)."""
-
-    model_config = ConfigDict(extra="forbid")
+class LoraSettings(Section):
+    """LoRA on the linear layers of the language model (Hu et al. 2021), or a relative of it."""
 
     rank: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
+    kind: Literal["lora", "dora", "rslora"] = "lora"  # Liu et al. 2024; Kalajdzievski 2023
     layers: tuple[str, ...] = (
         "q_proj",
         "k_proj",

@@ -11,14 +11,12 @@ Baseline for Sentence Embeddings".
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from training.features import FeatureCache
 from vqa.data.example import Example
 
 _RIDGE = 0.1  # times the number of pictures
@@ -31,15 +29,18 @@ def start_from_words(
     model: Any,
     processor: Any,
     examples: Iterable[Example],
-    keys: Mapping[Path, str],
-    features: FeatureCache,
+    paths: set[str],
+    features: Callable[[str], Tensor],
 ) -> None:
-    """Set the projector of `model` from the answers of `examples` about the pictures in `keys`."""
-    words = _without_common(_words(processor.tokenizer, examples, keys))
+    """Set the projector of `model` from the answers of `examples` about the pictures in `paths`.
+
+    `features` gives a picture's patch features [N, Dv].
+    """
+    words = _without_common(_words(processor.tokenizer, examples, paths))
     table = model.get_input_embeddings().weight.detach().float()  # [vocabulary, Dt]
     centre = table.mean(0)  # [Dt]
     pictures = sorted(words)
-    means = torch.stack([features[keys[path]].float().mean(0) for path in pictures])  # [P, Dv]
+    means = torch.stack([features(path).float().mean(0) for path in pictures])  # [P, Dv]
     targets = torch.stack(_targets([words[path] for path in pictures], table - centre))  # [P, Dt]
     middle = means.mean(0)  # [Dv]
     x, y = means - middle, targets - targets.mean(0)
@@ -47,9 +48,7 @@ def start_from_words(
     weight = torch.linalg.solve(x.T @ x + penalty, x.T @ y)  # [Dv, Dt]
 
     # as large as words are, measured on the patches of some pictures
-    some = torch.cat(
-        [features[keys[path]].float() for path in pictures[:: len(pictures) // 64 + 1]]
-    )
+    some = torch.cat([features(path).float() for path in pictures[:: len(pictures) // 64 + 1]])
     weight = weight * ((table - centre).std() / ((some - middle) @ weight).std())
     _set_linear(model.model.multi_modal_projector, weight, middle, centre, some)
 
@@ -74,20 +73,18 @@ def _set_linear(
     projector.linear_2.bias.copy_(centre)
 
 
-def _words(
-    tokenizer: Any, examples: Iterable[Example], keys: Mapping[Path, str]
-) -> dict[Path, set[int]]:
+def _words(tokenizer: Any, examples: Iterable[Example], paths: set[str]) -> dict[str, set[int]]:
     """The tokens of all answers about each picture."""
-    words: defaultdict[Path, set[int]] = defaultdict(set)
+    words: defaultdict[str, set[int]] = defaultdict(set)
     for example in examples:
-        for image in example.images:
-            if Path(image) in keys:
+        for image in map(str, example.images):
+            if image in paths:
                 text = " " + example.answers[0].lower().rstrip(".")
-                words[Path(image)].update(tokenizer(text, add_special_tokens=False).input_ids)
+                words[image].update(tokenizer(text, add_special_tokens=False).input_ids)
     return words
 
 
-def _without_common(words: dict[Path, set[int]]) -> dict[Path, set[int]]:
+def _without_common(words: dict[str, set[int]]) -> dict[str, set[int]]:
     count = Counter(token for found in words.values() for token in found)
     common = {token for token, n in count.items() if n > _COMMON * len(words)}
     left = {path: found - common for path, found in words.items()}

@@ -52,13 +52,14 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     quantize: Quantize | None = None,
+    merge: bool = True,
 ) -> Loaded:
     """Load `name`: `embedded`, a LLaVA directory, a hub id, or a directory with a peft adapter.
 
     `device` is `auto` (accelerate spreads the layers over what is there), `cpu`, `cuda`, `cuda:1`,
     `mps`. `dtype` `auto` is what suits the weights and the device (`dtype_of`). `quantize` leaves
     vision tower, projector and output head in `dtype`. An adapter is merged into the weights unless
-    they are quantized. Raises InputError with what to do.
+    they are quantized or `merge` is off. Raises InputError with what to do.
     """
     if adapter is None and is_adapter(name):
         name, adapter = base_of(name), name
@@ -76,11 +77,20 @@ def load(
     sources: tuple[str, ...] = (source,)
     if adapter is not None:
         check_base(adapter, name, source)
-        model = _apply_adapter(model, adapter, merge=quantize is None)
+        model = _apply_adapter(model, adapter, merge=merge and quantize is None)
         sources = (source, adapter)
     model.eval()
     check_image_tokens(model, processor)
     return Loaded(model, processor, adapter or name, sources, module_report(model))
+
+
+def look(name: str) -> tuple[Any, LlavaProcessor]:
+    """The config and the processor of what `load` would load, without its weights."""
+    if is_adapter(name):
+        name = base_of(name)
+    source = resolve(name)
+    config = _llava_config(source, name)
+    return config, _load_processor(source, name, config)
 
 
 def resolve(name: str) -> str:

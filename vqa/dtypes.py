@@ -24,13 +24,18 @@ def dtype_of(name: str, config: Any, device: str) -> torch.dtype:
     laptop without AVX-512 is of this kind): there it is float32 too, as long as that fits.
     """
     if name != "auto":
-        if name not in _NAMES:
-            raise InputError(f"--dtype {name}: choose auto, {', '.join(_NAMES)}")
-        return _NAMES[name]
+        return named(name)
     stored = config.dtype or config.text_config.dtype or torch.float32
     if stored not in _HALF or (_on_cpu(device) and not _fast_bfloat16() and _fits(config)):
         return torch.float32
     return torch.bfloat16
+
+
+def named(name: str) -> torch.dtype:
+    """The type of that name. Raises InputError with those there are."""
+    if name not in _NAMES:
+        raise InputError(f"--dtype {name}: choose auto, {', '.join(_NAMES)}")
+    return _NAMES[name]
 
 
 def _on_cpu(device: str) -> bool:

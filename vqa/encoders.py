@@ -117,9 +117,15 @@ class TimmVisionModel(PreTrainedModel):
         return model.eval()
 
     def train(self, mode: bool = True) -> TimmVisionModel:
-        """Follow `mode`, but keep a frozen backbone in eval: else BatchNorm statistics drift."""
+        """Follow `mode`, but for a frozen backbone, and for BatchNorm: its statistics never move.
+
+        A training's batches are a few pictures, too few to measure anything.
+        """
         frozen = not any(parameter.requires_grad for parameter in self.backbone.parameters())
         super().train(mode and not frozen)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
         return self
 
     def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutput:

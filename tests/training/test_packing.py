@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-from training.packing import Encoded, group, pack, tensors
+from training.packing import Encoded, Group, Groups, Row, group, joined, pack, tensors
+from training.tokens import beginning, shared_prefix
 
 IMAGE, PATCHES = 99, 4
 
@@ -40,6 +42,32 @@ def question(rng: random.Random, image: str | None) -> Encoded:
     ids = prompt + text + answer
     learned = [False] * (len(prompt) + len(text)) + [True] * len(answer)
     return Encoded((image,) if image else (), ids, learned)
+
+
+def grouped(examples: list[Encoded], max_tokens: int) -> tuple[Groups, list[Group]]:
+    """The groups as numbers, and whole."""
+    cuts = [shared_prefix(one, IMAGE) for one in examples]
+    keys = [
+        beginning(one, cut, row) for row, (one, cut) in enumerate(zip(examples, cuts, strict=True))
+    ]
+    groups = group(
+        np.arange(len(examples)),
+        np.array(keys, np.uint64),
+        np.array(cuts, np.int32),
+        np.array([len(one.input_ids) for one in examples], np.int64),
+        max_tokens,
+    )
+    whole = [
+        joined([examples[n] for n in groups[i]], cuts[groups[i][0]]) for i in range(len(groups))
+    ]
+    assert [one.tokens for one in whole] == groups.tokens.tolist()
+    return groups, whole
+
+
+def packed(examples: list[Encoded], max_tokens: int, seed: int = 0) -> list[Row]:
+    groups, whole = grouped(examples, max_tokens)
+    rows = pack(groups.tokens, max_tokens, seed)
+    return [[whole[number] for number in rows[index]] for index in range(len(rows))]
 
 
 def row_losses(model, row, pictures) -> torch.Tensor:
@@ -89,19 +117,18 @@ def pictures() -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_a_packed_row_gives_the_losses_of_its_questions(attention, examples, pictures):
     model = tiny_llava(attention)
-    groups = group(examples, IMAGE, max_tokens=200)
-    (row,) = pack(groups, max_tokens=200, seed=0)
-    packed = row_losses(model, row, pictures).sort().values
+    (row,) = packed(examples, 200)
+    found = row_losses(model, row, pictures).sort().values
     single = torch.cat([single_losses(model, one, pictures) for one in examples]).sort().values
-    torch.testing.assert_close(packed, single, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found, single, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_no_question_sees_another(attention, examples, pictures):
     model = tiny_llava(attention)
-    before = row_losses(model, group(examples[:3], IMAGE, 200), pictures)
+    before = row_losses(model, grouped(examples[:3], 200)[1], pictures)
     changed = [examples[0], examples[1], question(random.Random(9), "a")]
-    after = row_losses(model, group(changed, IMAGE, 200), pictures)
+    after = row_losses(model, grouped(changed, 200)[1], pictures)
     first = sum(examples[0].learned)
     second = sum(examples[1].learned)
     torch.testing.assert_close(before[:first], after[:first])
@@ -109,9 +136,9 @@ def test_no_question_sees_another(attention, examples, pictures):
 
 
 def test_questions_of_one_picture_share_its_image_tokens(examples):
-    groups = group(examples, IMAGE, max_tokens=200)
+    groups = grouped(examples, 200)[1]
     assert sorted(len(one.branches) for one in groups) == [1, 1, 1, 2, 3]
-    ids = tensors(pack(groups, 200, seed=0)[0])["input_ids"]
+    ids = tensors(packed(examples, 200)[0])["input_ids"]
     assert int((ids == IMAGE).sum()) == 3 * PATCHES
 
 
@@ -120,7 +147,7 @@ def test_an_answer_of_n_tokens_weighs_as_much_as_the_root_of_n():
     examples = [
         Encoded((str(n),), [1, IMAGE, 2] + [5] * n, [False] * 3 + [True] * n) for n in answers
     ]
-    (row,) = pack(group(examples, IMAGE, 100), 100, seed=0)
+    (row,) = packed(examples, 100)
     batch = tensors(row)
     assert batch["weights"].shape == batch["targets"].shape
     assert float(batch["weights"].sum()) == pytest.approx(sum(answers.values()))
@@ -131,7 +158,7 @@ def test_an_answer_of_n_tokens_weighs_as_much_as_the_root_of_n():
 def test_packing_loses_nothing_and_keeps_the_limit(seed, count, max_tokens):
     rng = random.Random(seed)
     examples = [question(rng, rng.choice(["a", "b", "c", None])) for _ in range(count)]
-    rows = pack(group(examples, IMAGE, max_tokens), max_tokens, seed)
+    rows = packed(examples, max_tokens, seed)
     assert all(sum(item.tokens for item in row) <= max_tokens for row in rows)
     learned = [token for row in rows for token in tensors(row)["targets"].tolist()]
     expected = [
@@ -144,6 +171,5 @@ def test_packing_loses_nothing_and_keeps_the_limit(seed, count, max_tokens):
 
 
 def test_the_order_hangs_on_the_seed_alone(examples):
-    groups = group(examples, IMAGE, 40)
-    assert pack(groups, 40, seed=3) == pack(groups, 40, seed=3)
-    assert pack(groups, 40, seed=3) != pack(groups, 40, seed=4)
+    assert packed(examples, 40, seed=3) == packed(examples, 40, seed=3)
+    assert packed(examples, 40, seed=3) != packed(examples, 40, seed=4)

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from tests.tiny import llava_1_5
-from training.features import FeatureCache, cache_directory, cache_features
+from training.features import FeatureCache, cache_directory, cache_features, fingerprints
 from training.start import start_from_words
 from vqa.checkpoints import load
 from vqa.data.example import Example
@@ -31,9 +31,14 @@ def test_features_read_as_the_words_of_their_picture(
         path = tmp_path / f"{number}.png"
         Image.new("RGB", (28, 28), colour).save(path)
         examples.append(Example(number, (path,), "What is it?", (f"It is {WORDS[kind]}.",)))
-    keys = cache_features(model, processor, [Path(e.images[0]) for e in examples])
-    features = FeatureCache(cache_directory(model, processor))
-    start_from_words(model, processor, examples, keys, features)
+    prints = fingerprints([str(example.images[0]) for example in examples])
+    cache_features(model, processor, {key: Path(path) for path, key in prints.items()})
+    cache = FeatureCache(cache_directory(model, processor))
+
+    def features(path: str) -> torch.Tensor:
+        return cache[prints[path]]
+
+    start_from_words(model, processor, examples, set(prints), features)
 
     table = model.get_input_embeddings().weight.detach()  # [vocabulary, Dt]
     ids = [processor.tokenizer(" " + word, add_special_tokens=False).input_ids for word in WORDS]
@@ -41,7 +46,7 @@ def test_features_read_as_the_words_of_their_picture(
     named = torch.stack([table[sorted(found)].mean(0) for found in only])  # [words, Dt]
     right = 0
     for example in examples:
-        seen = features[keys[Path(example.images[0])]]  # [N, Dv]
+        seen = features(str(example.images[0]))  # [N, Dv]
         with torch.no_grad():
             tokens = model.model.multi_modal_projector(seen).mean(0)  # [Dt]
         near = F.cosine_similarity(tokens - table.mean(0), named - table.mean(0), dim=-1)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests import tiny
@@ -18,40 +14,11 @@ from vqa.errors import InputError
 from vqa.model import compose
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VQA_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Pictures of two colours with two questions each."""
-    rows = []
-    for index in range(8):
-        colour = "red" if index % 2 else "blue"
-        Image.new("RGB", (20 + index, 20), colour).save(tmp_path / f"{index}.png")
-        for question, answer in (("What colour is it?", colour), ("Is it red?", str(index % 2))):
-            row = {"id": len(rows), "image": f"{index}.png", "question": question, "answer": answer}
-            rows.append(row | {"source": "colours"})
-    path = tmp_path / "train.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def config(tmp_path: Path, **values: object) -> str:
-    path = tmp_path / f"{values['output'].name}.yaml"  # type: ignore[attr-defined]
-    common = {"row_tokens": 128, "rows_per_step": 2, "warmup_steps": 0, "log_every": 1,
-              "save_every": 2, "device": "cpu", "dtype": "float32"}  # fmt: skip
-    lines = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
-    path.write_text(json.dumps(common | lines))  # JSON is YAML
-    return str(path)
-
-
-def test_finetune_gives_an_adapter_that_loads_and_leaves_the_encoder_alone(tmp_path, data):
+def test_finetune_gives_an_adapter_that_loads_and_leaves_the_encoder_alone(tmp_path, data, config):
     base = llava_1_5(tmp_path / "base")
     before = checkpoints.load(str(base), dtype="float32").model.state_dict()
     out = tmp_path / "run"
-    run(config(tmp_path, recipe="finetune", model=base, data=data, output=out, epochs=2,
+    run(config(recipe="finetune", model=base, data=data, output=out, epochs=2,
                learning_rate={"projector": 0.01, "language": 0.01}))  # fmt: skip
     loaded = checkpoints.load(str(out), dtype="float32")
     after = loaded.model.state_dict()
@@ -65,10 +32,10 @@ def test_finetune_gives_an_adapter_that_loads_and_leaves_the_encoder_alone(tmp_p
     assert loaded.name == str(out)
 
 
-def test_pretrain_trains_the_projector_alone_and_gives_a_llava_directory(tmp_path, data):
+def test_pretrain_trains_the_projector_alone_and_gives_a_llava_directory(tmp_path, data, config):
     vision, language = tiny.vision(tmp_path / "v", "clip"), tiny.language(tmp_path / "l")
     out = tmp_path / "run"
-    run(config(tmp_path, recipe="pretrain", vision=vision, language=language, data=data,
+    run(config(recipe="pretrain", vision=vision, language=language, data=data,
                output=out, learning_rate={"projector": 0.01}))  # fmt: skip
     fresh = compose(vision, language).model.state_dict()
     trained = checkpoints.load(str(out), dtype="float32").model.state_dict()
@@ -77,7 +44,9 @@ def test_pretrain_trains_the_projector_alone_and_gives_a_llava_directory(tmp_pat
 
 
 @pytest.mark.parametrize("recipe", ["finetune", "pretrain"])
-def test_a_run_that_goes_on_from_a_checkpoint_ends_like_an_unbroken_one(tmp_path, data, recipe):
+def test_a_run_that_goes_on_from_a_checkpoint_ends_like_an_unbroken_one(
+    tmp_path, data, config, recipe
+):
     start: dict[str, object]
     if recipe == "finetune":
         start = {"model": llava_1_5(tmp_path / "base")}
@@ -85,7 +54,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_like_an_unbroken_one(tmp_path
         start = {"vision": tiny.vision(tmp_path / "v", "clip")}
         start["language"] = tiny.language(tmp_path / "l")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(config(tmp_path, recipe=recipe, data=data, output=whole, epochs=4, **start))
+    run(config(recipe=recipe, data=data, output=whole, epochs=4, **start))
 
     class Killed(Exception):
         pass
@@ -102,19 +71,19 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_like_an_unbroken_one(tmp_path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RowTrainer, "training_step", killed_at_step_three)
         with pytest.raises(Killed):
-            run(config(tmp_path, recipe=recipe, data=data, output=broken, epochs=4, **start))
+            run(config(recipe=recipe, data=data, output=broken, epochs=4, **start))
     assert (broken / "checkpoint-2").is_dir()
-    run(config(tmp_path, recipe=recipe, data=data, output=broken, epochs=4, **start))
+    run(config(recipe=recipe, data=data, output=broken, epochs=4, **start))
     name = "adapter_model.safetensors" if recipe == "finetune" else "model.safetensors"
     one, two = load_file(whole / name), load_file(broken / name)
     assert one.keys() == two.keys()
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_an_adapter_is_refused_on_another_base(tmp_path, data):
+def test_an_adapter_is_refused_on_another_base(tmp_path, data, config):
     base = llava_1_5(tmp_path / "base")
     out = tmp_path / "run"
-    run(config(tmp_path, recipe="finetune", model=base, data=data, output=out, max_steps=1))
+    run(config(recipe="finetune", model=base, data=data, output=out, max_steps=1))
     part = next(base.glob("*.safetensors"))
     weights = {name: value + 0.5 for name, value in load_file(part).items()}
     save_file(weights, part, metadata={"format": "pt"})
@@ -122,25 +91,25 @@ def test_an_adapter_is_refused_on_another_base(tmp_path, data):
         checkpoints.load(str(out))
 
 
-def test_a_run_goes_on_from_an_adapter(tmp_path, data):
+def test_a_run_goes_on_from_an_adapter(tmp_path, data, config):
     base = llava_1_5(tmp_path / "base")
     values = {"recipe": "finetune", "model": base, "data": data, "max_steps": 2}
-    run(config(tmp_path, **values, output=tmp_path / "first"))
+    run(config(**values, output=tmp_path / "first"))
     slow = {"projector": 1e-9, "language": 1e-9}
     values |= {"adapter": str(tmp_path / "first")}
-    run(config(tmp_path, **values, output=tmp_path / "second", learning_rate=slow))
+    run(config(**values, output=tmp_path / "second", learning_rate=slow))
     first, second = (
         load_file(tmp_path / name / "adapter_model.safetensors") for name in ("first", "second")
     )
     assert set(first) == set(second)
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
     with pytest.raises(InputError, match=r"lora.rank=16 .* not 8"):
-        run(config(tmp_path, **values, output=tmp_path / "third", lora={"rank": 8}))
+        run(config(**values, output=tmp_path / "third", lora={"rank": 8}))
     with pytest.raises(InputError, match="no adapter here"):
-        run(config(tmp_path, **{**values, "adapter": "nowhere"}, output=tmp_path / "third"))
+        run(config(**{**values, "adapter": "nowhere"}, output=tmp_path / "third"))
 
 
-def test_features_are_computed_once(tmp_path, data, monkeypatch):
+def test_features_are_computed_once(tmp_path, data, config, monkeypatch):
     import training.features
 
     base = llava_1_5(tmp_path / "base")
@@ -150,7 +119,7 @@ def test_features_are_computed_once(tmp_path, data, monkeypatch):
         training.features, "patch_features", lambda *a: calls.append(1) or original(*a)
     )
     for name in ("first", "second"):
-        run(config(tmp_path, recipe="finetune", model=base, data=data, output=tmp_path / name,
+        run(config(recipe="finetune", model=base, data=data, output=tmp_path / name,
                    max_steps=1))  # fmt: skip
     assert len(calls) == 1
 
@@ -165,9 +134,9 @@ def test_features_are_computed_once(tmp_path, data, monkeypatch):
         ({"learning_rat": 1}, "learning_rate"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(tmp_path, data, change, message):
+def test_what_is_wrong_is_said_in_one_line(tmp_path, data, config, change, message):
     base = llava_1_5(tmp_path / "base")
     values = {"recipe": "finetune", "model": base, "data": data, "output": tmp_path / "run"}
     with pytest.raises(InputError, match=message) as error:
-        run(config(tmp_path, **(values | change)))
+        run(config(**(values | change)))
     assert "\n" not in str(error.value)

@@ -16,6 +16,7 @@ from vqa.cli.ask import ask
 from vqa.cli.chat import chat
 from vqa.cli.compare import compare
 from vqa.cli.data import data_app
+from vqa.cli.merge import merge
 from vqa.cli.models import models_app
 from vqa.cli.page import app_command
 from vqa.cli.predict import merge_predictions, predict
@@ -50,6 +51,7 @@ app.command()(ask)
 app.command()(chat)
 app.command("app")(app_command)
 app.command()(train)
+app.command()(merge)
 app.command()(predict)
 app.command()(merge_predictions)
 app.command()(score)

@@ -37,7 +37,7 @@ def compare(
     ] = False,
 ) -> None:
     """Tell whether models differ on the same rows: better, worse or not distinguishable."""
-    from vqa.data.flat import read
+    from vqa.data import read
     from vqa.evaluation.compare import compare as run
     from vqa.evaluation.runs import disagreements
     from vqa.evaluation.score import read_predictions

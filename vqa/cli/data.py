@@ -1,20 +1,28 @@
-"""`vqa data`: make training data."""
+"""`vqa data`: make, convert, check and look at data."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
+from vqa.cli.data_check import check
+from vqa.cli.data_preview import preview
+from vqa.cli.options import Images
+from vqa.cli.tables import counted, one_line
 from vqa.errors import InputError
 
-data_app = typer.Typer(help="Make training data.", no_args_is_help=True)
+data_app = typer.Typer(help="Make, convert, check and look at data.", no_args_is_help=True)
+data_app.command()(check)
+data_app.command()(preview)
+To = Literal["jsonl", "csv", "parquet", "llava", "openai"]
 
 
 @data_app.callback()
 def data() -> None:
-    """Make training data."""
+    """Make, convert, check and look at data."""
 
 
 @data_app.command()
@@ -45,3 +53,40 @@ def build(
     for name, rows in sorted(mix.validation.items()):
         typer.echo(f"{settings.out}/val/{name}.jsonl: {len(rows)} rows")
     typer.echo(f"train with data={settings.out}/train.jsonl images={settings.data_root}")
+
+
+@data_app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Data of any format that is read.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
+    images: Images = None,
+    to: Annotated[
+        To | None, typer.Option(help="What to write (default: what OUT's ending says).")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave bad rows out instead of writing nothing.")
+    ] = False,
+) -> None:
+    """Write data of any known format as JSONL, CSV, Parquet, LLaVA JSON or OpenAI messages."""
+    from vqa.data.convert import convert, format_of_name
+
+    found = convert(source, out, to or format_of_name(out), images, skip_bad)
+    for row in found.bad:
+        typer.echo(one_line(f"vqa: {source}:{row.line}: {row.reason}", 500), err=True)
+    if not found.written:
+        raise InputError(f"{counted(len(found.bad), 'bad row')}: nothing is written; correct or "
+                         "remove them, or leave them out with --skip-bad")  # fmt: skip
+    left_out = f", {counted(len(found.bad), 'bad row')} left out" if found.bad else ""
+    typer.echo(f"{out}: {counted(found.rows, 'row')}{left_out}")
+    if found.root.resolve() != out.parent.resolve():
+        typer.echo(f"its pictures are named as they lie below {found.root}")
+
+
+@data_app.command()
+def fetch(
+    name: Annotated[Literal["easy_vqa"], typer.Argument(help="The set: easy_vqa (MIT, 3 MB).")],
+) -> None:
+    """Fetch a public data set and print its directory, with train.jsonl and test.jsonl."""
+    from vqa.data import easy_vqa
+
+    typer.echo(easy_vqa.directory())

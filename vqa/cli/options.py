@@ -27,7 +27,12 @@ Temperature = Annotated[
     float, typer.Option(metavar="T", min=0.0, help="0 gives the likeliest answer, 1 samples.")
 ]
 DataFile = Annotated[
-    Path, typer.Option(metavar="FILE", help="Rows of id, image, question, answer(s) as JSONL.")
+    Path,
+    typer.Option(metavar="FILE", help="The rows: JSONL, CSV, Parquet, LLaVA, VQA v2 or others."),
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Root of the rows' pictures; default: the data's folder."),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the sampling.")]
 

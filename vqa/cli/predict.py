@@ -17,7 +17,7 @@ from vqa.errors import InputError, VQAError
 if TYPE_CHECKING:
     from vqa.answering import Answerer
     from vqa.data.example import Example
-    from vqa.data.flat import BadRow
+    from vqa.data.rows import BadRow
     from vqa.evaluation.pictures import Condition
     from vqa.evaluation.predict import Outcome
 
@@ -75,9 +75,10 @@ def predict(
     _check(blind, swap, shard, team is not None)
     _check_backend(backend, base_url, choices, adapter, device, dtype, quantize)
     from vqa.answering import Settings
+    from vqa.data.identity import sha256
     from vqa.evaluation.predict import predict as run
     from vqa.evaluation.predict import run_fingerprint
-    from vqa.evaluation.shards import parse, sha256
+    from vqa.evaluation.shards import parse
 
     piece = parse(shard) if shard else (1, 1)
     rows = _read(data, images, choices, report=not team or team.main)
@@ -124,7 +125,7 @@ def merge_predictions(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where all predictions go (JSONL).")],
 ) -> None:
     """Put the shards of a prediction run together, in the order of the data."""
-    from vqa.data.flat import read
+    from vqa.data import read
     from vqa.evaluation.shards import merge
 
     ids: list[str | int] = []
@@ -149,7 +150,8 @@ class _Rows:
 
 def _read(data: Path, images: Path | None, choices: bool, report: bool) -> _Rows:
     """Read the data; bad rows are reported, and raised only where no row is good."""
-    from vqa.data.flat import BadRows, read
+    from vqa.data import read
+    from vqa.data.rows import BadRows
 
     rows = _Rows([], {}, 0, [])
     bad: list[BadRow] = []

@@ -11,12 +11,12 @@ import typer
 
 _EVERY = 30.0  # seconds between two lines
 
-Tell = Callable[[int, int], None]
+Tell = Callable[[int, int | None], None]
 
 
 @contextmanager
 def shown(name: str) -> Iterator[Tell]:
-    """Yield a function that takes the rows that are done and how many there are."""
+    """Yield a function that takes the rows that are done and how many there are, if known."""
     if not sys.stderr.isatty():
         yield _lines(name)
         return
@@ -49,14 +49,17 @@ def _lines(name: str) -> Tell:
     """Print a line every half minute. The rate is that since the last line."""
     last = (time.monotonic(), 0)
 
-    def tell(done: int, total: int) -> None:
+    def tell(done: int, total: int | None) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last[0] < _EVERY or done <= last[1]:
             return
         rate = (done - last[1]) / (now - last[0])
-        minutes, seconds = divmod(round((total - done) / rate), 60)
         last = (now, done)
+        if total is None:
+            typer.echo(f"{name}: {done} rows, {rate:.1f} rows/s", err=True)
+            return
+        minutes, seconds = divmod(round((total - done) / rate), 60)
         left = f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
         typer.echo(f"{name}: {done} of {total} rows, {rate:.1f} rows/s, {left}", err=True)
 

@@ -49,7 +49,8 @@ def report(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("report.html"),
 ) -> None:
     """Write one HTML page that opens offline: scores, calibration, and errors with pictures."""
-    from vqa.data.flat import read
+    from vqa.data import read
+    from vqa.data.reading import default_root
     from vqa.evaluation.report.build import build
     from vqa.evaluation.report.page import write
     from vqa.metrics import metric as by_name
@@ -63,7 +64,7 @@ def report(
         models,
         chosen,
         data=data.name,
-        images=images if images is not None else data.parent,
+        images=images if images is not None else default_root(data),
         profile=profile,
         by=by,
         draws=draws,

@@ -52,7 +52,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score predictions beside what is reached without seeing; pictures are not opened."""
-    from vqa.data.flat import read
+    from vqa.data import read
     from vqa.evaluation.runs import check_condition, disagreements
     from vqa.evaluation.score import read_predictions
     from vqa.evaluation.score import score as run

@@ -24,11 +24,15 @@ def train(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="data=FILE output=DIR lora.rank=8 ..."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only tell what it would do, the memory and the time."),
+    ] = False,
 ) -> None:
     """Train a model as a config says; started again, a run goes on where it stopped."""
     _training()
     options.quiet_loading()
-    import_module("training.run").run(config, overrides or [])
+    import_module("training.run").run(config, overrides or [], dry_run)
 
 
 def _training() -> ModuleType:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from vqa.answering import AnsweringEach, Request
 from vqa.data.example import Example
 from vqa.errors import InputError
-from vqa.prompts import Message
+from vqa.turns import messages
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,7 +39,7 @@ def ask(
         try:
             if texts is not None:
                 texts[index] = choices_of(example)
-            request = Request((Message("user", example.question, pictures),), settings)
+            request = Request(messages(example, pictures, answered=False), settings)
         except InputError as error:
             made[index] = error_row(example.id, error)
         else:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqa.data.example import Example
+from vqa.data.wording import plain
 
 
 def commonest_answer(answers: Sequence[Sequence[str]]) -> str:
@@ -35,12 +36,6 @@ def question_only(examples: Sequence[Example], clusters: NDArray[np.int64]) -> l
         polls[plain(example.question)].winner(cluster) or of_all.winner(cluster) or ""
         for example, cluster in zip(examples, clusters.tolist(), strict=True)
     ]
-
-
-def plain(text: str) -> str:
-    """The text as it is counted: lower case, single spaces, no mark at its end."""
-    found = " ".join(text.casefold().split())
-    return found.rstrip(".?! ") or found
 
 
 class _Poll:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from vqa.data.identity import sha256
 from vqa.errors import InputError, VQAError
 from vqa.evaluation.predict import described_in
 from vqa.evaluation.resume import Id, predictions, run_of, take_over
@@ -102,15 +102,6 @@ def merge(
                 described["rows"] = len(wanted)
                 file.write(json.dumps(described, ensure_ascii=False, indent=2) + "\n")
     return len(wanted), errors
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, as `.run.json` has it of the data. Raises InputError."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
 def _left(out: Path) -> list[Path]:

@@ -70,6 +70,9 @@ class Work:
             content: list[Any] = [shown, row.question]
             if self._choices:
                 content.append(row.extra.get("choices"))
+            if row.earlier or row.system:  # rows without keep the fingerprints they have
+                turns = [[turn.question, turn.answer, turn.pictures] for turn in row.earlier]
+                content.append({"earlier": turns, "system": row.system})
             prints[row.id] = joined(self._run, fingerprint.of_json(content))
         read = Read(group, prints)
         if all(self._holds(read, row) for row in group.rows):

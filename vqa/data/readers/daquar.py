@@ -37,16 +37,26 @@ def read(questions: Path, images: Path, source: str = "daquar") -> Iterator[Pict
     found: dict[int, list[tuple[str, str]]] = {}
     for index in range(0, len(text), 2):
         question, answer = text[index], text[index + 1]
-        match = _PICTURE.search(question)
-        if match is None or not answer:
+        number = picture_number(question)
+        if number is None or not answer:
             problem = "no picture (`image3`) in the question" if answer else "no answer"
             raise InputError(f"{questions}:{index + 1}: {problem}")
-        found.setdefault(int(match[1]), []).append((question, answer))
+        found.setdefault(number, []).append((question, answer))
     for number, pairs in found.items():
         candidates = [images / f"image{number}{ending}" for ending in (".jpg", ".png")]
         path = next((p for p in candidates if p.exists()), candidates[0])
         group = f"room{number // _FRAMES_OF_ONE_ROOM}"
         yield Picture(path, source, group=group, questions=tuple(pairs))
+
+
+def picture_number(question: str) -> int | None:
+    """The number of the picture that a question of the file names.
+
+    >>> picture_number("what is on the table in the image3 ?")
+    3
+    """
+    match = _PICTURE.search(question)
+    return int(match[1]) if match is not None else None
 
 
 def natural_question(question: str) -> str:

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from vqa.data import read
 from vqa.data.example import Example
-from vqa.data.flat import BadRow, BadRows, read, write
+from vqa.data.formats.flat_json import write
+from vqa.data.rows import BadRow, BadRows
 from vqa.errors import InputError
 
 

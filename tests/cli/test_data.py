@@ -1,0 +1,177 @@
+"""`vqa data convert`, `check` and `preview` on a tiny random model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests import tiny
+from tests.cli.run import refused, vqa_here
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.llava_interleave(tmp_path_factory.mktemp("model"))
+
+
+def put(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+GOOD = {"id": "x", "image": "red.png", "question": "What?", "answer": "a cat"}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    Image.new("RGB", (20, 30), "red").save(tmp_path / "red.png")
+    earlier = [{"question": "Who?", "answer": "me", "pictures": 1}]
+    second = {"id": 7, "image": ["red.png"] * 3, "question": "And?", "answers": ["no", "nope"]}
+    return put(tmp_path / "data.jsonl", GOOD, second | {"earlier": earlier})
+
+
+def test_convert(data: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out.csv"
+    done = vqa_here(capsys, "data", "convert", data, out)
+    assert done.returncode == 0 and done.stdout == f"{out}: 2 rows\n"
+    elsewhere = tmp_path / "new" / "out.json"
+    done = vqa_here(capsys, "data", "convert", out, elsewhere)
+    assert done.returncode == 0 and f"below {tmp_path}" in done.stdout
+    assert [row["id"] for row in json.loads(elsewhere.read_text())] == ["x", 7]
+    with data.open("a") as file:
+        file.write('{"id": 3, "image": "red.png"}\n')
+    done = vqa_here(capsys, "data", "convert", data, tmp_path / "bad.csv")
+    assert done.returncode == 2 and not (tmp_path / "bad.csv").exists()
+    assert done.stderr.splitlines()[0] == f"vqa: {data}:3: question is missing or empty"
+    assert "--skip-bad" in done.stderr.splitlines()[1]
+    done = vqa_here(capsys, "data", "convert", data, tmp_path / "bad.csv", "--skip-bad")
+    assert done.returncode == 0 and "1 bad row left out" in done.stdout
+
+
+def test_check(data: Path, tmp_path: Path, model: Path, capsys: Capture) -> None:
+    done = vqa_here(capsys, "data", "check", data, "--model", model)
+    assert done.returncode == 0, done
+    for said in ("2 good rows about 1 picture", "No problems.", "Tokens of a row", "a cat"):
+        assert said in done.stdout
+    done = vqa_here(capsys, "data", "check", data, "--model", model, "--json")
+    found = json.loads(done.stdout)
+    assert (found["rows"], found["pictures"], found["problems"]) == (2, 1, [])
+    assert found["tokens"]["images"] == 4 * 4 and found["tokens"]["learned"] > 0
+    other = put(tmp_path / "val.jsonl", GOOD, GOOD | {"id": "y", "image": "none.png"})
+    done = vqa_here(
+        capsys, "data", "check", data, "--model", model, "--validation", other, "--json"
+    )
+    assert done.returncode == 2
+    problems = {(p["file"], p["line"]): p["reason"] for p in json.loads(done.stdout)["problems"]}
+    assert "no such file" in problems[str(other), 2]
+    assert "which is trained on" in problems[str(other), 1]
+
+
+def test_preview(data: Path, tmp_path: Path, model: Path, capsys: Capture) -> None:
+    done = vqa_here(capsys, "data", "preview", data, "--model", model)
+    assert done.returncode == 0, done
+    assert "<image> x 4" in done.stdout and "\x1b" not in done.stdout
+    learned = [line for line in done.stdout.splitlines() if line.startswith("learned  '")]
+    assert len(learned) == 1 and "<|im_end|>" in learned[0]
+    out = tmp_path / "seen.png"
+    done = vqa_here(capsys, "data", "preview", data, "--model", model, "--row", "7", "--out", out)
+    assert done.returncode == 0, done
+    assert sum(line.startswith("learned  '") for line in done.stdout.splitlines()) == 2
+    with Image.open(out) as picture:
+        assert picture.size == (90, 30) and picture.getpixel((5, 5)) == (255, 0, 0)
+    by_number = vqa_here(capsys, "data", "preview", data, "--model", model, "--row", "2")
+    assert by_number.stdout == done.stdout.replace(f"{out}: 90 x 30 pixels\n", "")
+    done = vqa_here(capsys, "data", "preview", data, "--model", model, "--row", "z")
+    assert "no row with the id or number 'z'" in refused(done)
+
+
+FILES: dict[str, bytes] = {
+    "latin.csv": "image,question,answer\nred.png,Größe?,cat\n".encode("latin1"),
+    "empty.jsonl": b"",
+    "picture.jsonl": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+    "words.txt": b"some words\n",
+}
+
+
+@pytest.mark.parametrize("command", ["check", "preview", "convert", "predict", "score"])
+@pytest.mark.parametrize("name", [*FILES, "."])
+def test_files_that_are_no_data(
+    tmp_path: Path, capsys: Capture, model: Path, command: str, name: str
+) -> None:
+    path = tmp_path / name
+    if name in FILES:
+        path.write_bytes(FILES[name])
+    commands: dict[str, tuple[str | Path, ...]] = {
+        "check": ("data", "check", path, "--model", model),
+        "preview": ("data", "preview", path),
+        "convert": ("data", "convert", path, tmp_path / "out.jsonl"),
+        "predict": ("predict", "--data", path, "--out", tmp_path / "out.jsonl"),
+        "score": ("score", "--data", path, "--predictions", tmp_path / "p.jsonl"),
+    }
+    assert str(path) in refused(vqa_here(capsys, *commands[command]))
+
+
+ROWS = {
+    "no picture": {"id": 1, "question": "What?", "answer": "cat"},
+    "list of lists": GOOD | {"image": [["red.png"]]},
+    "leaves": GOOD | {"image": "../red.png"},
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_that_are_no_data(tmp_path: Path, capsys: Capture, model: Path, name: str) -> None:
+    path = put(tmp_path / "data.jsonl", ROWS[name])
+    assert f"{path}:1: image" in refused(vqa_here(capsys, "data", "preview", path))
+    checked = vqa_here(capsys, "data", "check", path, "--model", model)
+    assert checked.returncode == 2 and f"{path}:1" in checked.stdout
+
+
+def test_other_formats_are_predicted_and_scored(
+    data: Path, tmp_path: Path, model: Path, capsys: Capture
+) -> None:
+    table, out = tmp_path / "data.csv", tmp_path / "p.jsonl"
+    vqa_here(capsys, "data", "convert", data, table)
+    done = _predict(capsys, table, model, out)
+    assert done.returncode == 0, done
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["x", 7]
+    done = vqa_here(capsys, "score", "--data", data, "--predictions", out)
+    assert done.returncode == 0 and "2 rows" in done.stdout
+    flat = put(tmp_path / "data.jsonl", GOOD, GOOD | {"id": 7, "image": ["red.png"] * 3})
+    done = _predict(capsys, flat, model, out)
+    after = [json.loads(line) for line in out.read_text().splitlines()]
+    assert after[0] == rows[0]  # kept: a row without earlier turns has the print that it had
+    assert after[1]["fingerprint"] != rows[1]["fingerprint"]
+
+
+def test_a_folder_for_each_class_is_predicted_and_scored(
+    tmp_path: Path, model: Path, capsys: Capture
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / "set" / name / "a.png")
+    out = tmp_path / "p.jsonl"
+    assert _predict(capsys, tmp_path / "set", model, out).returncode == 0
+    assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == [
+        "cat/a.png", "dog/a.png",
+    ]  # fmt: skip
+    command = ("--data", tmp_path / "set", "--predictions", out)
+    assert vqa_here(capsys, "score", *command).returncode == 0
+    page = tmp_path / "page.html"
+    assert vqa_here(capsys, "report", *command, "--out", page).returncode == 0
+    assert "data:image/jpeg" in page.read_text()
+
+
+def _predict(
+    capsys: Capture, data: Path, model: Path, out: Path
+) -> subprocess.CompletedProcess[str]:
+    return vqa_here(
+        capsys, "predict", "--data", data, "--model", model, "--out", out, "--max-new-tokens", "2"
+    )

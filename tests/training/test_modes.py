@@ -1,0 +1,142 @@
+"""What learns under each setting, and that nothing else moves."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests import tiny
+from tests.tiny import llava_1_5
+from training.finetune import FinetuneSettings, set_up
+from training.run import run
+from vqa import checkpoints
+from vqa.errors import InputError
+from vqa.model import compose
+
+FAST = {"projector": 0.01, "language": 0.01, "vision": 0.01}
+NO_VALIDATION = {"share": 0}
+
+
+def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    """The modules of which some tensor is not bit by bit what it was."""
+    assert set(before) == set(after)
+    parts = ("vision_tower", "multi_modal_projector", "language_model", "lm_head")
+    changed = [name for name in after if not torch.equal(before[name], after[name])]
+    return {part for part in parts for name in changed if part in name}
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ({"language": "lora"}, {"multi_modal_projector", "language_model"}),
+        ({"language": "lora", "projector": False}, {"language_model"}),
+        ({"language": "lora", "vision": True},
+         {"multi_modal_projector", "language_model", "vision_tower"}),
+        ({"language": "full"}, {"multi_modal_projector", "language_model", "lm_head"}),
+        ({"language": "frozen"}, {"multi_modal_projector"}),
+        ({"language": "frozen", "projector": False, "vision": True}, {"vision_tower"}),
+    ],
+)  # fmt: skip
+def test_what_is_set_to_learn_learns_and_nothing_else(tmp_path, data, config, train, expected):
+    base = llava_1_5(tmp_path / "base")
+    before = checkpoints.load(str(base), dtype="float32").model.state_dict()
+    out = tmp_path / "run"
+    run(config(recipe="finetune", model=base, data=data, output=out, max_steps=2, train=train,
+               learning_rate=FAST, validation=NO_VALIDATION))  # fmt: skip
+    loaded = checkpoints.load(str(out), dtype="float32")
+    assert moved(before, loaded.model.state_dict()) == expected
+    assert (out / "adapter_config.json").is_file() == (train["language"] == "lora")
+
+
+@pytest.mark.parametrize("kind", ["dora", "rslora"])
+def test_relatives_of_lora_load_as_they_were_trained(tmp_path, data, config, kind):
+    base, out = llava_1_5(tmp_path / "base"), tmp_path / "run"
+    run(config(recipe="finetune", model=base, data=data, output=out, max_steps=2,
+               lora={"kind": kind}, learning_rate=FAST, validation=NO_VALIDATION))  # fmt: skip
+    adapter = json.loads((out / "adapter_config.json").read_text())
+    assert (adapter["use_dora"], adapter["use_rslora"]) == (kind == "dora", kind == "rslora")
+    assert any("magnitude" in key for key in load_file(out / "adapter_model.safetensors")) == (
+        kind == "dora"
+    )
+    assert checkpoints.load(str(out)).name == str(out)
+
+
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+def test_quantized_language_models_learn_under_lora(tmp_path, data, config, bits):
+    base, out = llava_1_5(tmp_path / "base"), tmp_path / "run"
+    run(config(recipe="finetune", model=base, data=data, output=out, max_steps=3, quantize=bits,
+               learning_rate=FAST, validation=NO_VALIDATION))  # fmt: skip
+    losses = [json.loads(line).get("loss") for line in (out / "log.jsonl").read_text().splitlines()]
+    losses = [loss for loss in losses if loss is not None]
+    assert losses[-1] < losses[0]
+    settings = json.loads((out / "run.json").read_text())["settings"]
+    assert settings["quantize"] == bits
+    loaded = checkpoints.load(str(out), quantize=bits)
+    quantized = {
+        name for name, module in loaded.model.named_modules()
+        if type(module).__module__.startswith("peft.tuners.lora.bnb")
+    }  # fmt: skip
+    layers = loaded.model.config.text_config.num_hidden_layers
+    names = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
+    names += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    assert quantized == {
+        f"model.language_model.layers.{layer}.{name}" for layer in range(layers) for name in names
+    }
+
+
+def test_the_statistics_of_an_encoder_that_learns_do_not_move(tmp_path, data, config):
+    tower = tiny.timm_vision(tmp_path / "v", "test_efficientnet", 96, (1,))
+    composed = compose(tower, tiny.language(tmp_path / "l"))
+    base, out = tmp_path / "base", tmp_path / "run"
+    composed.model.save_pretrained(base)
+    composed.processor.save_pretrained(base)
+    run(config(recipe="finetune", model=base, data=data, output=out, max_steps=2,
+               train={"vision": True}, learning_rate=FAST, validation=NO_VALIDATION))  # fmt: skip
+    before = composed.model.state_dict()
+    after = checkpoints.load(str(out), dtype="float32").model.state_dict()
+    statistics = [name for name in before if "running_" in name or "num_batches" in name]
+    assert statistics and all(torch.equal(before[name], after[name]) for name in statistics)
+    assert "vision_tower" in moved(before, after)
+
+
+@pytest.mark.parametrize("change", [{"attention": "eager"}, {"gradient_checkpointing": True}])
+def test_attention_and_checkpointing_change_no_loss(tmp_path, data, config, change):
+    base = llava_1_5(tmp_path / "base")
+    losses = []
+    for name, more in (("plain", {}), ("other", change)):
+        run(config(recipe="finetune", model=base, data=data, output=tmp_path / name, max_steps=3,
+                   learning_rate=FAST, validation=NO_VALIDATION, **more))  # fmt: skip
+        log = (tmp_path / name / "log.jsonl").read_text().splitlines()
+        losses.append([entry["loss"] for entry in map(json.loads, log) if "loss" in entry])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attention": "flash_attention_2"}, "attention"),
+        ({"train": {"language": "frozen", "projector": False}}, "nothing would learn"),
+        ({"train": {"language": "full"}, "quantize": "4bit"}, "quantized weights cannot learn"),
+        ({"validation": {"metric": "exactmatch"}}, "did you mean 'exact_match'"),
+        ({"lora": {"kind": "dorra"}}, "lora.kind"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(tmp_path, data, config, change, message):
+    values = {"recipe": "finetune", "model": "x", "data": data, "output": tmp_path / "run"}
+    with pytest.raises(InputError, match=message) as error:
+        run(config(**values, **change))
+    assert "\n" not in str(error.value)
+
+
+def test_a_seed_gives_the_same_first_layers(tmp_path):
+    settings = FinetuneSettings(recipe="finetune", model="m", output=tmp_path)
+    found = []
+    for _ in range(2):
+        model = checkpoints.load(str(llava_1_5(tmp_path / f"{len(found)}")), dtype="float32").model
+        torch.manual_seed(0)
+        state = set_up(model, settings).state_dict()
+        found.append({name: value for name, value in state.items() if "lora_A" in name})
+    assert found[0] and all(torch.equal(found[0][name], found[1][name]) for name in found[0])

@@ -1,0 +1,134 @@
+"""Killed at any moment, on a full disk, or told to go on as another run."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.cli.run import environment
+from tests.tiny import llava_1_5
+from training.resume import last_checkpoint
+from training.run import run
+from vqa.errors import InputError, VQAError
+
+RATES = {"projector": 0.01, "language": 0.01}
+
+
+def test_a_half_written_checkpoint_does_not_count(tmp_path: Path) -> None:
+    for step in (2, 4, 10):
+        path = tmp_path / f"checkpoint-{step}"
+        path.mkdir()
+        (path / "trainer_state.json").write_text('{"global_step": 1}' if step != 10 else '{"glob')
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert not (tmp_path / "checkpoint-10").exists()
+    assert last_checkpoint(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize("train", ["lora", "full"])
+def test_killed_again_and_again_it_ends_like_an_unbroken_run(tmp_path, data, config, train):
+    values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "base"), "data": data,
+              "epochs": 4, "save_every": 1, "learning_rate": RATES, "train": {"language": train},
+              "lora": {"dropout": 0.1},
+              "validation": {"share": 0.3, "every": 3, "max_new_tokens": 2}}  # fmt: skip
+    run(config(**values, output=tmp_path / "whole"))
+    broken = tmp_path / "broken"
+    path = config(**values, output=broken)
+    command = [sys.executable, "-m", "vqa", "train", path]
+    kills = 0
+    for seen in (1, 3):  # as soon as this many steps are saved
+        process = subprocess.Popen(
+            command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None:
+            step = last_step(broken)
+            if step >= seen:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.005)
+        process.wait()
+    assert kills
+    run(path)
+    name = "adapter_model.safetensors" if train == "lora" else "model.safetensors"
+    one, two = (load_file(tmp_path / out / name) for out in ("whole", "broken"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    logs = [losses(tmp_path / out / "log.jsonl") for out in ("whole", "broken")]
+    assert logs[0] == logs[1]
+
+
+def last_step(output: Path) -> int:
+    found = output.glob("checkpoint-*/trainer_state.json")
+    return max((int(path.parent.name.rsplit("-", 1)[1]) for path in found), default=0)
+
+
+def losses(path: Path) -> list[tuple[int, float]]:
+    rows = map(json.loads, path.read_text().splitlines())
+    keys = ("loss", "eval_loss")
+    return [(row["step"], row[key]) for row in rows for key in keys if key in row]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "other"}, r"model=.*base, not .*other"),
+        ({"lora": {"rank": 4}}, "with lora="),
+        ({"seed": 3}, "with seed=0, not 3"),
+        ({"data": "other.jsonl"}, "data_fingerprint="),
+    ],
+)
+def test_another_run_is_not_gone_on_with(tmp_path, data, config, change, message):
+    base = llava_1_5(tmp_path / "base")
+    out = tmp_path / "run"
+    values = {"recipe": "finetune", "model": str(base), "data": str(data), "max_steps": 2,
+              "validation": {"share": 0}}  # fmt: skip
+    run(config(**values, output=out))
+    llava_1_5(tmp_path / "other")
+    (tmp_path / "other.jsonl").write_text("\n".join(data.read_text().splitlines()[:4]))
+    places = {k: str(tmp_path / v) if k in ("model", "data") else v for k, v in change.items()}
+    before = (out / "adapter_model.safetensors").read_bytes()
+    with pytest.raises(InputError, match=message) as error:
+        run(config(**values | places, output=out))
+    assert "another output=" in str(error.value) and "\n" not in str(error.value)
+    assert (out / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_a_finished_run_is_not_trained_again_but_can_be_longer(tmp_path, data, config, capsys):
+    values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "base"), "data": data,
+              "validation": {"share": 0}, "output": tmp_path / "run", "epochs": 9}  # fmt: skip
+    run(config(**values, max_steps=2))
+    before = os.stat(tmp_path / "run" / "log.jsonl").st_mtime_ns
+    run(config(**values, max_steps=2))
+    assert "finished" in capsys.readouterr().out
+    assert os.stat(tmp_path / "run" / "log.jsonl").st_mtime_ns == before
+    run(config(**values, max_steps=4))
+    assert [step for step, _ in losses(tmp_path / "run" / "log.jsonl")] == [1, 2, 3, 4]
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, data, config, monkeypatch):
+    out = tmp_path / "run"
+    values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "base"), "data": data,
+              "validation": {"share": 0}, "epochs": 9, "learning_rate": RATES}  # fmt: skip
+    run(config(**values, output=out, max_steps=2))
+    good = {path.name: path.read_bytes() for path in (out / "checkpoint-2").iterdir()}
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
+    try:
+        with pytest.raises(VQAError, match=r"cannot save .*checkpoint-4.*checkpoint-2 is whole"):
+            run(config(**values, output=out, max_steps=4))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert {path.name: path.read_bytes() for path in (out / "checkpoint-2").iterdir()} == good
+    assert not (out / "checkpoint-4").exists()
+    run(config(**values, output=out, max_steps=4))
+    assert [step for step, _ in losses(out / "log.jsonl")] == [1, 2, 3, 4]

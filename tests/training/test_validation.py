@@ -1,0 +1,132 @@
+"""Validation: which pictures are kept apart, what is measured on them, what follows from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests.tiny import llava_1_5
+from training.callbacks import best_of
+from training.run import run
+from training.split import kept_apart
+from training.tokens import Tokens
+from vqa.errors import InputError
+
+
+def tokens(rows: list[list[str]]) -> Tokens:
+    """Rows about the pictures of these paths."""
+    paths = sorted({path for row in rows for path in row})
+    places = [paths.index(path) for row in rows for path in row]
+    starts = np.cumsum([0, *map(len, rows)])
+    arrays = {"pictures": np.array(places, np.int32), "picture_starts": starts,
+              "cuts": np.zeros(len(rows), np.int32)}  # fmt: skip
+    return Tokens(arrays, paths, [])
+
+
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=3), min_size=1, max_size=30),
+    contents=st.lists(st.integers(0, 6), min_size=10, max_size=10),
+    share=st.floats(0, 0.9),
+    seed=st.integers(0, 5),
+)
+def test_no_picture_is_on_both_sides(rows, contents, share, seed):
+    prints = {path: f"content {n}" for path, n in zip("abcdefghij", contents, strict=True)}
+    apart = kept_apart(tokens(rows), prints, share, seed)
+    sides = [
+        {
+            prints[path]
+            for row, kept in zip(rows, apart, strict=True)
+            if kept == side
+            for path in row
+        }
+        for side in (True, False)
+    ]
+    assert not sides[0] & sides[1]
+    assert not any(kept for row, kept in zip(rows, apart, strict=True) if not row)
+    assert not rows or any(rows) <= bool(sides[1])  # something is left to learn from
+
+
+def test_the_share_is_about_what_was_asked_for_and_stays_when_data_grows():
+    rows = [[f"{n}"] for n in range(1000)]
+    prints = {path: path for [path] in rows}
+    few = kept_apart(tokens(rows[:500]), prints, 0.1, 0)
+    many = kept_apart(tokens(rows), prints, 0.1, 0)
+    assert 70 <= many.sum() <= 130
+    assert (few == many[:500]).all()
+    assert kept_apart(tokens(rows[:2]), prints, 0.01, 0).sum() == 1
+    assert kept_apart(tokens(rows[:1]), prints, 0.5, 0).sum() == 0
+
+
+def test_a_run_tells_what_it_learned(tmp_path, data, config):
+    out = tmp_path / "run"
+    run(config(recipe="finetune", model=llava_1_5(tmp_path / "base"), data=data, output=out,
+               epochs=3, validation={"share": 0.3, "every": 2, "max_new_tokens": 3}))  # fmt: skip
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    checked = [entry for entry in log if "eval_loss" in entry]
+    assert checked[0]["step"] == 0
+    assert {entry["step"] for entry in log if "loss" in entry} >= {2}
+    assert all(0 <= entry["eval_metric"] <= 1 for entry in checked)
+    described = json.loads((out / "run.json").read_text())
+    assert described["finished"] and described["versions"]["torch"]
+    assert described["rows"] + described["validation_rows"] == 16
+    first = (out / "validation" / "step-000000.jsonl").read_text().splitlines()
+    assert len(first) == described["validation_rows"] > 0
+    card = (out / "README.md").read_text()
+    assert "| loss |" in card and json.loads(first[0])["question"] in card
+    assert Image.open(out / "curves.png").size[0] > 500
+
+
+def test_the_best_weights_are_those_that_stay(tmp_path, data, config):
+    """A random model answers nothing right, so by the metric no step is better than the start."""
+    out = tmp_path / "run"
+    run(config(recipe="finetune", model=llava_1_5(tmp_path / "base"), data=data, output=out,
+               max_steps=6, learning_rate={"projector": 0.01, "language": 0.01},
+               validation={"share": 0.3, "every": 1, "patience": 3, "best_by": "metric",
+                           "max_new_tokens": 2}))  # fmt: skip
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log if "eval_loss" in entry] == [0, 1, 2, 3]
+    final = load_file(out / "adapter_model.safetensors")
+    assert not any(value.any() for name, value in final.items() if "lora_B" in name)
+
+
+def test_a_validation_file_with_a_training_picture_is_refused(tmp_path, data, config):
+    (tmp_path / "copy.png").write_bytes((tmp_path / "3.png").read_bytes())
+    own = tmp_path / "val.jsonl"
+    own.write_text(json.dumps({"image": "copy.png", "question": "What?", "answer": "red"}))
+    values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "base"), "data": data}
+    with pytest.raises(InputError, match=r"copy.png is also a training picture .*3.png"):
+        run(config(**values, output=tmp_path / "run", validation={"data": str(own)}))
+    Image.new("RGB", (9, 9), "green").save(tmp_path / "copy.png")
+    run(config(**values, output=tmp_path / "run", max_steps=1, validation={"data": str(own)}))
+    described = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (described["rows"], described["validation_rows"]) == (16, 1)
+
+
+@pytest.mark.parametrize(("by", "expected"), [("loss", 1), ("metric", 2)])
+def test_the_best_is_the_first_of_equals(by: str, expected: int) -> None:
+    entries = [
+        {"step": 0, "eval_loss": 3.0, "eval_metric": 0.1},
+        {"step": 1, "eval_loss": 1.0, "eval_metric": 0.2},
+        {"step": 2, "eval_loss": 1.0, "eval_metric": 0.3},
+        {"step": 3, "eval_loss": 2.0, "eval_metric": 0.3},
+    ]
+    assert best_of(entries, by)["step"] == expected
+
+
+def test_rows_that_do_not_fit_are_named(tmp_path: Path, data: Path, config) -> None:
+    rows = data.read_text().splitlines()
+    long = json.loads(rows[3]) | {"id": "the long one", "question": "word " * 5000}
+    data.write_text("\n".join([*rows[:3], json.dumps(long), *rows[4:]]))
+    with pytest.raises(InputError, match=r"1 rows have more tokens .* id 'the long one'"):
+        run(config(recipe="finetune", model=llava_1_5(tmp_path / "base"), data=data,
+                   output=tmp_path / "run"))  # fmt: skip
+    assert not (tmp_path / "run").exists()

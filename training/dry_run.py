@@ -1,0 +1,186 @@
+"""What a training would do, take and last, and what to change where it does not fit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from training import memory
+from training.features import FeatureCache, cache_directory, cached_tower
+from training.loop import steps_of
+from training.memory import Estimate
+from training.report import print_report
+from training.rows import Planned
+from training.settings import TrainSettings
+from training.validation import row_losses
+from vqa.encoders import patch_features
+from vqa.images import load_image
+
+_SHARE = 0.9  # of the free memory that may be planned with
+_PICTURES = 4  # that are timed
+_ROWS = 2
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of a run before it starts."""
+
+    settings: dict[str, Any]  # as they are in effect
+    rows: int
+    pictures: int
+    validation_rows: int
+    packed_rows: int
+    steps: int
+    memory: Estimate
+    available: int  # bytes
+    advice: tuple[str, ...]  # changes under which it fits, where it does not
+    hours: float | None  # None where no step could be tried
+
+    @property
+    def fits(self) -> bool:
+        """Whether the estimate is below what is free."""
+        return self.memory.total < _SHARE * self.available
+
+
+def outlook(
+    settings: TrainSettings,
+    planned: Planned,
+    needed: Estimate,
+    smaller: Iterable[tuple[str, Estimate]],
+    device: torch.device,
+    hours: Callable[[], float],
+) -> Outlook:
+    """Put together what is known; `hours` is called where the run fits, else `smaller` is told.
+
+    `smaller` are changes of the settings, and what is needed under them.
+    """
+    free = memory.available(device)
+    fits = needed.total < _SHARE * free
+    advice = [] if fits else [
+        f"{change}: {_gigabytes(changed.total)}, "
+        f"{'fits' if changed.total < _SHARE * free else 'does not fit alone'}"
+        for change, changed in smaller
+    ]  # fmt: skip
+    return Outlook(
+        settings=settings.model_dump(mode="json"),
+        rows=len(planned.trained),
+        pictures=len(planned.pictures()),
+        validation_rows=len(planned.measured),
+        packed_rows=len(planned.rows),
+        steps=steps_of(settings, len(planned.rows)),
+        memory=needed,
+        available=free,
+        advice=tuple(advice),
+        hours=hours() if fits else None,
+    )
+
+
+def hours_of(
+    trained: Any, llava: Any, processor: Any, planned: Planned, settings: TrainSettings,
+    pixels: bool,
+) -> float:  # fmt: skip
+    """Try some pictures and some steps, and reckon how long all of them take."""
+    paths = sorted(planned.pictures())
+    seconds = 0.0
+    if not pixels and paths:
+        cache = FeatureCache(cache_directory(llava, processor))
+        missing = [path for path in paths if planned.prints[path] not in cache]
+        seconds += len(missing) * _seconds_a_picture(llava, processor, paths[:_PICTURES])
+    steps = steps_of(settings, len(planned.rows))
+    seconds += steps * settings.rows_per_step * _seconds_a_row(trained, llava, settings, pixels)
+    return seconds / 3600
+
+
+@torch.inference_mode()
+def _seconds_a_picture(llava: Any, processor: Any, paths: Sequence[str]) -> float:
+    weight = next(llava.model.vision_tower.parameters())
+
+    def encode() -> None:
+        pictures = [load_image(Path(path)) for path in paths]
+        pixels = processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
+        patch_features(llava, pixels.to(weight.device, weight.dtype))
+
+    return _timed(encode) / len(paths)
+
+
+def _seconds_a_row(trained: Any, llava: Any, settings: TrainSettings, pixels: bool) -> float:
+    device, dtype = llava.device, llava.dtype
+    row = {
+        name: value.to(device)
+        for name, value in memory.plain_row(llava, settings.row_tokens, dtype, pixels).items()
+    }
+    trained.train()
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            losses, weights = row_losses(trained, row)
+        (losses * weights).sum().backward()
+        trained.zero_grad()
+
+    if pixels:
+        return _timed(step)
+    with cached_tower(llava):
+        return _timed(step)
+
+
+def _timed(what: Callable[[], None]) -> float:
+    """Seconds of one call, the first not counted."""
+    what()
+    began = time.perf_counter()
+    for _ in range(_ROWS):
+        what()
+    return (time.perf_counter() - began) / _ROWS
+
+
+def show(found: Outlook) -> None:
+    """Print it for people."""
+    console = Console()
+    table = Table("setting", "value", title="config as it is in effect")
+    for key, value in _flat(found.settings):
+        table.add_row(key, str(value))
+    console.print(table)
+    print_report(found.memory.modules)
+    console.print(
+        f"{found.rows} rows about {found.pictures} pictures in {found.packed_rows} packed rows, "
+        f"{found.validation_rows} rows for validation; {found.steps} steps",
+        highlight=False,
+    )
+    parts = found.memory
+    console.print(
+        f"memory at its peak: about {_gigabytes(parts.total)} of {_gigabytes(found.available)} "
+        f"free (weights {_gigabytes(parts.weights)}, what learns {_gigabytes(parts.trained)}, "
+        f"activations {_gigabytes(parts.activations)}, program {_gigabytes(parts.program)})",
+        highlight=False,
+    )
+    if found.hours is not None:
+        console.print(f"about {_duration(found.hours)} on this machine", highlight=False)
+    if not found.fits:
+        console.print("it does not fit; try", highlight=False)
+        for line in found.advice:
+            console.print(f"  {line}", highlight=False)
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            found += _flat(value, f"{prefix}{key}.")
+        else:
+            found.append((f"{prefix}{key}", value))
+    return found
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
+def _duration(hours: float) -> str:
+    minutes = round(hours * 60)
+    return f"{minutes} minutes" if minutes < 90 else f"{hours:.1f} hours"

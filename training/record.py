@@ -1,0 +1,187 @@
+"""What a run's directory says of itself: `run.json` while it runs, a card when it is done."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from training.callbacks import best_of
+from training.resume import RUN, refuse_another
+from training.rows import Prepared
+from training.settings import TrainSettings
+from vqa.files import atomic_write
+from vqa.version import __version__
+
+CARD = "README.md"
+_PACKAGES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "timm")
+_SHOWN = 6  # questions on the card
+
+
+def describe(settings: TrainSettings, model: str, prepared: Prepared) -> dict[str, Any]:
+    """What `run.json` holds: config as used, versions, state of the code, identity of model, data.
+
+    `model` is the fingerprint of the weights that the run starts from.
+    """
+    return {
+        "settings": settings.model_dump(mode="json"),
+        "model_fingerprint": model,
+        "data_fingerprint": prepared.data,
+        "rows": prepared.examples,
+        "pictures": prepared.pictures,
+        "validation_rows": len(prepared.validation.examples) if prepared.validation else 0,
+        "processes": PartialState().num_processes,
+        "dtype": str(prepared.train.dtype).removeprefix("torch."),
+        "versions": {"vqa": __version__, "python": platform.python_version()} | _versions(),
+        "git": _git(),
+        "finished": False,
+    }
+
+
+def begin(output: Path, described: dict[str, Any]) -> bool:
+    """Write `run.json`; False where the same run has been finished here.
+
+    Raises InputError where `output` holds another run.
+    """
+    old = refuse_another(output, described)
+    if not PartialState().is_main_process:
+        PartialState().wait_for_everyone()  # until it is written
+        return not _finished(old, described)
+    if not _finished(old, described):
+        output.mkdir(parents=True, exist_ok=True)
+        _write(output, described)
+    else:
+        print(f"{output}: this run is finished; for more, raise epochs or max_steps")
+    PartialState().wait_for_everyone()
+    return not _finished(old, described)
+
+
+def end(
+    output: Path, described: dict[str, Any], log: Sequence[dict[str, Any]], base: str, how: str
+) -> None:
+    """Write the card, and into `run.json` that the run is finished.
+
+    `base` names the model that it started from, `how` says what was trained of it.
+    """
+    if PartialState().is_main_process:
+        with atomic_write(output / CARD) as file:
+            file.write(_card(output, described, log, base, how))
+        _write(output, described | {"finished": True})
+
+
+def _finished(old: Mapping[str, Any] | None, described: Mapping[str, Any]) -> bool:
+    if old is None or not old.get("finished"):
+        return False
+    length = ("epochs", "max_steps")
+    return all(old["settings"].get(key) == described["settings"][key] for key in length)
+
+
+def _write(output: Path, described: dict[str, Any]) -> None:
+    with atomic_write(output / RUN) as file:
+        file.write(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the working directory, and whether files differ from it."""
+
+    def ask(*command: str) -> str:
+        done = subprocess.run(
+            ["git", *command], capture_output=True, text=True, check=True, timeout=30
+        )
+        return done.stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _card(
+    output: Path, described: dict[str, Any], log: Sequence[dict[str, Any]], base: str, how: str
+) -> str:
+    settings = described["settings"]
+    steps = max((entry["step"] for entry in log), default=0)
+    lines = [
+        "---",
+        f"base_model: {json.dumps(base)}",
+        "pipeline_tag: image-text-to-text",
+        "tags: [visual-question-answering, vqa]",
+        "---",
+        "",
+        f"# {output.name}",
+        "",
+        f"{base}, {how}, trained for {steps} steps on {described['rows']} rows about "
+        f"{described['pictures']} pictures of `{Path(settings['data']).name}`.",
+        "",
+        "```bash",
+        f"vqa ask --model {output} PHOTO QUESTION",
+        f"vqa merge {output} OUT    # a plain LLaVA directory",
+        "```",
+        "",
+    ]
+    checked = [entry for entry in log if "eval_loss" in entry]
+    if checked:
+        kept = best_of(checked, settings["validation"]["best_by"])
+        lines += _measured(checked[0], kept, settings["validation"], described["validation_rows"])
+        lines += _samples(output, checked[0]["step"], kept["step"])
+    lines += ["`run.json` has the config, versions and data; `log.jsonl` every figure."]
+    if (output / "curves.png").is_file():
+        lines += ["", "![curves](curves.png)"]
+    return "\n".join(lines) + "\n"
+
+
+def _measured(
+    first: dict[str, Any], kept: dict[str, Any], settings: dict[str, Any], rows: int
+) -> list[str]:
+    apart = settings["data"] or f"{100 * settings['share']:g} % of the pictures, kept from training"
+    lines = [f"## Validation: {rows} rows of {apart}", "", "| | before | after |", "|---|---|---|"]
+    lines.append(f"| loss | {first['eval_loss']:.3f} | {kept['eval_loss']:.3f} |")
+    if "eval_metric" in kept:
+        before, after = (100 * entry["eval_metric"] for entry in (first, kept))
+        lines.append(f"| {settings['metric']}, % | {before:.1f} | {after:.1f} |")
+    return [*lines, "", f"The weights are those of step {kept['step']}.", ""]
+
+
+def _samples(output: Path, first: int, last: int) -> list[str]:
+    """Some questions with their answers before and after."""
+
+    def rows(step: int) -> list[dict[str, Any]]:
+        path = output / "validation" / f"step-{step:06}.jsonl"
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    pairs = list(zip(rows(first), rows(last), strict=False))[:_SHOWN]
+    if not pairs:
+        return []
+    lines = ["| picture | question | in the data | before | after |", "|---|---|---|---|---|"]
+    for before, after in pairs:
+        cells = [
+            ", ".join(Path(image).name for image in before["image"]),
+            before["question"],
+            before["answers"][0] if before["answers"] else "",
+            before["prediction"],
+            after["prediction"],
+        ]
+        lines.append(f"| {' | '.join(map(_cell, cells))} |")
+    return [*lines, ""]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

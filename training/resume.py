@@ -1,0 +1,71 @@
+"""Going on where a run stopped: which checkpoint is whole, and whether it is the same run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vqa.errors import InputError
+
+BEST = "best"  # best-STEP: the weights that were best at validation
+RUN = "run.json"
+# what may differ when a run goes on: it changes neither the rows nor what they teach
+_FREE = frozenset(
+    {
+        "output", "data", "images", "max_steps", "epochs", "device", "save_every",
+        "keep_checkpoints", "log_every", "loggers", "validation", "gradient_checkpointing",
+    }
+)  # fmt: skip
+
+
+def last_checkpoint(output: Path) -> Path | None:
+    """The last checkpoint that was written whole; what a kill has left half written is removed.
+
+    The trainer's state is its last file.
+    """
+    found = sorted(output.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    whole = None
+    for path in found:
+        if _is_json(path / "trainer_state.json"):
+            whole = path
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+    return whole
+
+
+def refuse_another(output: Path, described: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What `run.json` in `output` says of an earlier start of the run `described`, if there is one.
+
+    Raises InputError where it is another run. One that has left no checkpoint counts for nothing.
+    """
+    path = output / RUN
+    if not path.is_file() or last_checkpoint(output) is None:
+        return None
+    try:
+        old: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        settings = dict(old["settings"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read: remove {output} or give another output=") from (
+            error
+        )
+    prints = ("model_fingerprint", "data_fingerprint")
+    before = settings | {key: old.get(key) for key in prints}
+    now = dict(described["settings"]) | {key: described[key] for key in prints}
+    for key in before | now:
+        if key not in _FREE and before.get(key) != now.get(key):
+            raise InputError(
+                f"output={output} holds a run with {key}={before.get(key)}, not {now.get(key)}: "
+                "give another output=, or remove that directory"
+            )
+    return old
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""One file for each format of data: `sniff` knows it by its content, `read` gives its examples."""
