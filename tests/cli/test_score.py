@@ -191,3 +191,19 @@ def test_scoring_loads_neither_torch_nor_pictures(command: tuple[str | Path, ...
         [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
     )
     assert done.stdout.endswith("[]\n"), done.stdout
+
+
+def test_bad_rows_are_told_and_left_out(
+    command: tuple[str | Path, ...], data: Path, capsys: Capture
+) -> None:
+    whole = json.loads(vqa_here(capsys, *command, "--json").stdout)
+    lines = data.read_text().splitlines()
+    lines[5:5] = ["{broken", '{"id": "no question", "answer": "x"}']
+    data.write_text("\n".join(lines))
+    found = vqa_here(capsys, *command, "--json")
+    assert found.returncode == 0
+    assert json.loads(found.stdout)["score"] == whole["score"]
+    assert f"{data}:6: left out: not JSON" in found.stderr
+    assert f"{data}:7: left out: question" in found.stderr
+    data.write_text("{broken\n")
+    assert "not JSON" in refused(vqa_here(capsys, *command))

@@ -10,6 +10,7 @@ import typer
 
 from vqa.cli import options
 from vqa.cli.score import Draws, MetricName, Profile, print_json
+from vqa.cli.scored import scored_rows
 from vqa.cli.tables import console, counted, one_line, table
 from vqa.errors import InputError
 
@@ -37,7 +38,6 @@ def compare(
     ] = False,
 ) -> None:
     """Tell whether models differ on the same rows: better, worse or not distinguishable."""
-    from vqa.data import read
     from vqa.evaluation.compare import compare as run
     from vqa.evaluation.runs import disagreements
     from vqa.evaluation.score import read_predictions
@@ -50,7 +50,7 @@ def compare(
     if twice is not None:
         raise InputError(f"{twice} is named twice; name each file once")
     chosen = by_name(metric, profile)
-    examples = list(read(data, need_images=False))
+    examples = scored_rows(data)
     said = {str(path): read_predictions(path) for path in predictions}
     for path in predictions[1:]:
         for line in disagreements(predictions[0], path, ("data", "condition")):

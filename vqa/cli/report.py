@@ -9,6 +9,7 @@ import typer
 
 from vqa.cli import options
 from vqa.cli.score import Draws, MetricName, Profile
+from vqa.cli.scored import scored_rows
 from vqa.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ def report(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("report.html"),
 ) -> None:
     """Write one HTML page that opens offline: scores, calibration, and errors with pictures."""
-    from vqa.data import read
     from vqa.data.reading import default_root
     from vqa.evaluation.report.build import build
     from vqa.evaluation.report.page import write
@@ -57,7 +57,7 @@ def report(
 
     _check(data, predictions, name or [], blind or [], swap or [], images, out)
     chosen = by_name(metric, profile)
-    examples = list(read(data, need_images=False))
+    examples = scored_rows(data)
     models = _models(predictions, name, blind or [], swap or [])
     found = build(
         examples,

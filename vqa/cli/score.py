@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqa.cli import options
+from vqa.cli.scored import scored_rows
 from vqa.cli.tables import console, counted, one_line, some, table
 from vqa.errors import InputError
 
@@ -52,14 +53,13 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score predictions beside what is reached without seeing; pictures are not opened."""
-    from vqa.data import read
     from vqa.evaluation.runs import check_condition, disagreements
     from vqa.evaluation.score import read_predictions
     from vqa.evaluation.score import score as run
     from vqa.metrics import metric as by_name
 
     chosen = by_name(metric, profile)
-    examples = list(read(data, need_images=False))
+    examples = scored_rows(data)
     answers = read_predictions(predictions)
     if explain is not None:
         _explain(examples, _row(examples, explain, data), answers, chosen, as_json)
