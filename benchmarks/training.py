@@ -279,7 +279,7 @@ def _memory(settings: FinetuneSettings) -> dict[str, Any]:
     dtype = checkpoints.dtype_of(settings.dtype, config, settings.device)
     told = estimate(
         config, settings, dtype, lambda model: finetune.set_up(model, settings),
-        program=own_memory(),
+        settings.row_tokens, program=own_memory(),
     )  # fmt: skip
     loaded = finetune.load(settings)
     prepared = prepare(settings, loaded.model, loaded.processor)

@@ -84,8 +84,8 @@ class Shown(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         console = self._bar.console if self._bar is not None else Console(stderr=True)
         console.print(line, highlight=False)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Leave the bar as it stands."""
+    def stop(self) -> None:
+        """Leave the bar as it stands, whatever ended the training."""
         if self._bar is not None:
             self._bar.stop()
 
@@ -95,6 +95,10 @@ class Log(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, output: Path) -> None:
         self._output = output
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Take the intervals from the settings: a checkpoint brings those of its own start."""
+        state.compute_steps(args, state.max_steps)
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the log anew: a run that goes on repeats no line."""
@@ -139,6 +143,7 @@ class Best(TrainerCallback):  # type: ignore[misc]
             for old in self._output.glob(f"{BEST}-*"):
                 if old != path:
                     shutil.rmtree(old, ignore_errors=True)
+        self._trainer.accelerator.wait_for_everyone()  # nobody reads it half written
 
 
 def best_of(entries: list[dict[str, Any]], by: str) -> dict[str, Any]:

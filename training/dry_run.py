@@ -160,7 +160,10 @@ def show(found: Outlook) -> None:
         highlight=False,
     )
     if found.hours is not None:
-        console.print(f"about {_duration(found.hours)} on this machine", highlight=False)
+        console.print(
+            f"about {_duration(found.hours)} on this machine, validation not counted",
+            highlight=False,
+        )
     if not found.fits:
         console.print("it does not fit; try", highlight=False)
         for line in found.advice:

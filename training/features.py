@@ -148,7 +148,10 @@ def own_tower(llava: Any) -> Iterator[None]:
     if not isinstance(tower, CachedTower):
         yield
         return
-    _set_tower(llava, *tower.before)
+    own, layer, strategy = tower.before
+    # it stood aside while the model was moved
+    own.to(next(llava.model.multi_modal_projector.parameters()).device)
+    _set_tower(llava, own, layer, strategy)
     try:
         yield
     finally:

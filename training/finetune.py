@@ -18,7 +18,7 @@ from torch import nn
 from training.dry_run import hours_of, outlook, show
 from training.loop import fit, save
 from training.memory import Estimate, estimate, own_memory
-from training.processes import join, on_cpu
+from training.processes import device_of, join
 from training.record import begin, describe, end
 from training.report import print_report
 from training.rows import plan, prepare
@@ -55,8 +55,10 @@ class FinetuneSettings(TrainSettings):
             raise ValueError("train: nothing would learn; set language, projector or vision")
         if learns.language != "lora" and self.adapter:
             raise ValueError("adapter: it is gone on from with train.language=lora alone")
-        if learns.language == "full" and self.quantize:
+        if learns.language != "lora" and self.quantize:
             raise ValueError("quantize: quantized weights cannot learn; use train.language=lora")
+        if self.projector_start == "words" and not learns.projector:
+            raise ValueError("projector_start: words changes the projector; set train.projector")
         return self
 
 
@@ -91,10 +93,17 @@ def _how(settings: FinetuneSettings) -> str:
 
 
 def load(settings: FinetuneSettings) -> Loaded:
-    """The model to start from, frozen."""
+    """The model to start from, frozen, on the device of this process."""
+    if checkpoints.is_adapter(settings.model):
+        base = checkpoints.base_of(settings.model)
+        raise InputError(
+            f"model={settings.model} is an adapter on {base}: go on with it by model={base} "
+            f"adapter={settings.model}, or make it a model with `vqa merge` first"
+        )
     loaded = checkpoints.load(
-        settings.model, dtype=settings.dtype, device=settings.device, quantize=settings.quantize
-    )
+        settings.model, dtype=settings.dtype, device=str(device_of(settings)),
+        quantize=settings.quantize,
+    )  # fmt: skip
     loaded.model.model.language_model.set_attn_implementation(settings.attention)
     freeze(loaded.model)
     return loaded
@@ -103,15 +112,16 @@ def load(settings: FinetuneSettings) -> Loaded:
 def dry_run(settings: FinetuneSettings) -> None:
     """Print what `run` would do, take and last; nothing is written but the tokens' cache."""
     config, processor = checkpoints.look(settings.model)
-    device = torch.device("cuda" if torch.cuda.is_available() and not on_cpu(settings) else "cpu")
-    dtype = dtype_of(settings.dtype, config, settings.device)
+    device = device_of(settings)
+    dtype = dtype_of(settings.dtype, config, str(device))
     planned = plan(settings, config, processor)
     program = own_memory()
 
     def estimated(changed: FinetuneSettings) -> Estimate:
         fresh = changed.model_copy(update={"adapter": None})
+        longest = max(changed.row_tokens, int(planned.groups.tokens.max()))
         return estimate(
-            config, changed, dtype, lambda model: set_up(model, fresh),
+            config, changed, dtype, lambda model: set_up(model, fresh), longest,
             pixels=changed.train.vision, quantize=changed.quantize, program=program,
         )  # fmt: skip
 
@@ -153,7 +163,7 @@ def set_up(model: nn.Module, settings: FinetuneSettings) -> Any:
         return model
     if settings.adapter is None:
         return add_lora(model, settings.lora, settings.model, modules)
-    return go_on(model, settings.adapter, settings.lora, settings.model)
+    return go_on(model, settings.adapter, settings.lora, settings.model, modules)
 
 
 def add_lora(model: nn.Module, lora: LoraSettings, base: str, whole: list[str]) -> Any:
@@ -174,36 +184,43 @@ def add_lora(model: nn.Module, lora: LoraSettings, base: str, whole: list[str]) 
         raise InputError(
             f"lora.layers {list(lora.layers)} match nothing in the language model; it has {linear}"
         )
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        use_dora=lora.kind == "dora",
-        use_rslora=lora.kind == "rslora",
-        target_modules=pattern,
-        modules_to_save=whole or None,
-    )
-    adapted = get_peft_model(model, config)
+    adapted = get_peft_model(model, LoraConfig(target_modules=pattern, **_options(lora, whole)))
     # peft would note the directory it was loaded from, which is another on each machine
     adapted.peft_config["default"].base_model_name_or_path = base
     return adapted
 
 
-def go_on(model: nn.Module, adapter: str, lora: LoraSettings, base: str) -> Any:
-    """A peft model with the LoRA layers and the projector of an earlier run, to be trained further.
+def _options(lora: LoraSettings, whole: list[str]) -> dict[str, Any]:
+    """The settings under peft's names."""
+    return {
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "use_dora": lora.kind == "dora",
+        "use_rslora": lora.kind == "rslora",
+        "modules_to_save": whole or None,
+    }
 
-    Raises InputError where `adapter` was trained on another model or has other LoRA layers.
+
+def go_on(model: nn.Module, adapter: str, lora: LoraSettings, base: str, whole: list[str]) -> Any:
+    """A peft model with the LoRA layers and whole modules of an earlier run, to be trained further.
+
+    Raises InputError where `adapter` was trained on another model or other things were trained.
     """
     if not checkpoints.is_adapter(adapter):
         raise InputError(f"adapter={adapter}: no adapter here (adapter_config.json is missing)")
     checkpoints.check_base(adapter, base, checkpoints.resolve(base))
     adapted = PeftModel.from_pretrained(model, adapter, is_trainable=True)
     config = adapted.peft_config["default"]
-    if (config.r, config.lora_alpha) != (lora.rank, lora.alpha):
-        raise InputError(
-            f"adapter={adapter} has lora.rank={config.r} and lora.alpha={config.lora_alpha}, not "
-            f"{lora.rank} and {lora.alpha}"
-        )
+    for name, wanted in _options(lora, whole).items():
+        found = getattr(config, name)
+        if name == "modules_to_save":  # in no order
+            found, wanted = sorted(found or ()), sorted(wanted or ())
+        if found != wanted:
+            raise InputError(
+                f"adapter={adapter} was trained with {name}={found}, not {wanted}: set lora and "
+                "train as they were then"
+            )
     config.base_model_name_or_path = base
     return adapted
 

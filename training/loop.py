@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -18,7 +18,7 @@ from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
 
 from training import validation
-from training.callbacks import Best, Log, Shown
+from training.callbacks import Best, Log, Shown, best_of
 from training.features import cached_tower
 from training.processes import on_cpu
 from training.resume import BEST, last_checkpoint
@@ -26,7 +26,7 @@ from training.rows import Prepared, Validation
 from training.settings import TrainSettings
 from vqa.checkpoints import record_base
 from vqa.conversion import make_config_portable
-from vqa.errors import VQAError
+from vqa.errors import InputError, VQAError
 from vqa.files import replaced_files
 
 _TRAINED = "trained.safetensors"
@@ -50,6 +50,7 @@ def fit(
         if parameter.requires_grad:  # small steps would vanish in bfloat16
             parameter.data = parameter.data.float()
     checkpoint = last_checkpoint(settings.output)
+    _remove_best_after(settings.output, _step(checkpoint) if checkpoint else -1)
     with nullcontext() if pixels else cached_tower(llava):
         trainer = RowTrainer(
             llava=llava,
@@ -63,7 +64,8 @@ def fit(
             data_collator=lambda batch: batch[0],
         )
         trainer.remove_callback(PrinterCallback)
-        callbacks = [Shown(), Log(settings.output)]
+        shown = Shown()
+        callbacks = [shown, Log(settings.output)]
         if prepared.validation is not None:
             callbacks.append(Best(trainer, settings.validation, settings.output))
         for callback in callbacks:
@@ -74,9 +76,13 @@ def fit(
             if not _memory_is_full(error):
                 raise
             raise VQAError(_SMALLER) from error
-        best = max(settings.output.glob(f"{BEST}-*"), key=_step, default=None)
-        if best is not None and _step(best) != trainer.state.global_step:
-            trainer._load_from_checkpoint(str(best))
+        finally:
+            shown.stop()
+        checked = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+        if checked and prepared.validation is not None:
+            step = best_of(checked, settings.validation.best_by)["step"]
+            if step != trainer.state.global_step:
+                trainer._load_from_checkpoint(str(settings.output / f"{BEST}-{step}"))
     return trainer
 
 
@@ -89,6 +95,15 @@ _SMALLER = (
 def _memory_is_full(error: BaseException) -> bool:
     on_cpu = "DefaultCPUAllocator" in str(error)  # torch has no error of its own for it
     return on_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def _remove_best_after(output: Path, step: int) -> None:
+    """Forget best weights that are later than where the run goes on from."""
+    if PartialState().is_main_process:
+        for path in output.glob(f"{BEST}-*"):
+            if _step(path) > step:
+                shutil.rmtree(path, ignore_errors=True)
+    PartialState().wait_for_everyone()
 
 
 def _step(directory: Path) -> int:
@@ -107,12 +122,15 @@ def save(trainer: RowTrainer, output: Path, dtype: torch.dtype, base: str | None
             parameter.data = parameter.data.to(dtype)
     if not trainer.is_world_process_zero():
         return
+    if state is not None:
+        state = {name: value.to(dtype) for name, value in state.items()}
     with replaced_files(output, last=("adapter_config.json", "config.json")) as directory:
         if isinstance(trained, PeftModel):
             # no embedding is trained; peft would look on the hub for the base's own
             trained.save_pretrained(directory, state_dict=state, save_embedding_layers=False)
             assert base is not None
             record_base(directory, base)
+            (directory / "README.md").unlink(missing_ok=True)  # an empty form of peft's
         else:
             trained.save_pretrained(directory, state_dict=state)
             trainer.processor.save_pretrained(directory)
@@ -171,6 +189,9 @@ class RowTrainer(Trainer):
     ) -> Any:
         """Cross entropy of the learned tokens; logits are computed where one is predicted."""
         losses, weights = validation.row_losses(model, inputs)
+        if "pixel_values" not in inputs:  # wrappers for several devices wait for every gradient
+            projector = self.llava.model.multi_modal_projector
+            losses = losses + 0 * sum(p.sum() for p in projector.parameters() if p.requires_grad)
         total = weights.sum() if num_items_in_batch is None else num_items_in_batch
         # gradients are averaged over processes, the total is already that of all
         loss = (losses * weights).sum() / total * self.accelerator.num_processes
@@ -262,7 +283,12 @@ def steps_of(settings: TrainSettings, rows: int) -> int:
 
 
 def _arguments(settings: TrainSettings, prepared: Prepared, first: bool) -> TrainingArguments:
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = PartialState().num_processes
+    if settings.rows_per_step % processes:
+        raise InputError(
+            f"rows_per_step={settings.rows_per_step} cannot be shared by {processes} processes: "
+            "make it a multiple"
+        )
     validated = prepared.validation is not None
     every = settings.validation.every or max(1, steps_of(settings, len(prepared.train)) // 5)
     checkpointing: dict[str, Any] = {}
@@ -271,10 +297,10 @@ def _arguments(settings: TrainSettings, prepared: Prepared, first: bool) -> Trai
             "gradient_checkpointing": True,
             "gradient_checkpointing_kwargs": {"use_reentrant": False},
         }
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(settings.output),
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=max(1, settings.rows_per_step // processes),
+        gradient_accumulation_steps=settings.rows_per_step // processes,
         num_train_epochs=1,  # the rows hold all epochs
         max_steps=settings.max_steps or -1,
         learning_rate=max(settings.learning_rate.model_dump().values()),
@@ -299,3 +325,5 @@ def _arguments(settings: TrainSettings, prepared: Prepared, first: bool) -> Trai
         label_names=["targets"],
         **checkpointing,
     )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # Trainer would part a batch over all GPUs it sees
+    return arguments

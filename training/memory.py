@@ -50,6 +50,7 @@ def estimate(
     settings: TrainSettings,
     dtype: torch.dtype,
     set_up: Callable[[Any], Any],
+    longest: int,
     *,
     pixels: bool = False,
     quantize: str | None = None,
@@ -58,7 +59,8 @@ def estimate(
     """Estimate a run of `settings` on the LLaVA model of `config`, with weights in `dtype`.
 
     `set_up` makes of the model what is trained, a peft model around it or itself with gradients
-    set. `pixels`: the encoder runs too. `program`: bytes that the process takes before.
+    set. `longest`: tokens of the longest row. `pixels`: the encoder runs too. `program`: bytes that
+    the process takes before.
     """
     with torch.device("meta"):
         model: Any = AutoModelForImageTextToText.from_config(config, dtype=dtype)
@@ -78,12 +80,12 @@ def estimate(
         if not pixels:
             stack.enter_context(cached_tower(model))
         _make_fake(trained)
-        activations = _kept_by_autograd(trained, model, settings, dtype, pixels)
+        activations = _kept_by_autograd(trained, model, longest, dtype, pixels)
     if settings.gradient_checkpointing:  # the layers' inputs, and one layer at a time
         layers = config.text_config.num_hidden_layers
-        inputs = layers * settings.row_tokens * config.text_config.hidden_size * dtype.itemsize
+        inputs = layers * longest * config.text_config.hidden_size * dtype.itemsize
         activations = activations // layers + inputs
-    learned = int(settings.row_tokens * _LEARNED_SHARE)
+    learned = int(longest * _LEARNED_SHARE)
     logits = _LOGITS * 4 * learned * config.text_config.vocab_size
     learning = copies + (1 + _ADAM) * 4 * count
     return Estimate(weights, learning, activations + logits, program, modules)
@@ -110,7 +112,7 @@ def _linear_weights(language_model: nn.Module) -> int:
 
 
 def _kept_by_autograd(
-    trained: Any, model: Any, settings: TrainSettings, dtype: torch.dtype, pixels: bool
+    trained: Any, model: Any, longest: int, dtype: torch.dtype, pixels: bool
 ) -> int:
     """Bytes of what the backward pass of one row needs, weights aside; logits are not run."""
     known = {p.untyped_storage()._cdata for p in trained.parameters()}
@@ -122,7 +124,7 @@ def _kept_by_autograd(
             kept[storage._cdata] = storage.nbytes()
         return tensor
 
-    row = plain_row(model, settings.row_tokens, dtype, pixels)
+    row = plain_row(model, longest, dtype, pixels)
     embed = model.get_input_embeddings()
     with (
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),

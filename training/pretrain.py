@@ -12,7 +12,7 @@ import torch
 from training.dry_run import hours_of, outlook, show
 from training.loop import fit, save
 from training.memory import Estimate, estimate, own_memory
-from training.processes import join
+from training.processes import device_of, join
 from training.record import begin, describe, end
 from training.report import print_report
 from training.rows import plan, prepare
@@ -36,8 +36,9 @@ def run(settings: PretrainSettings) -> None:
     composed = _compose(settings)
     model, processor = composed.model, composed.processor
     print_report(module_report(model))
+    start = fingerprint.of_module(model)  # before features give the projector its start
     prepared = prepare(settings, model, processor)
-    described = describe(settings, fingerprint.of_module(model), prepared)
+    described = describe(settings, start, prepared)
     if not begin(settings.output, described):
         return
     trainer = fit(model, processor, prepared, settings)
@@ -55,7 +56,8 @@ def dry_run(settings: PretrainSettings) -> None:
 
     def estimated(**change: Any) -> Estimate:
         changed = settings.model_copy(update=change)
-        return estimate(model.config, changed, model.dtype, _set_up, program=program)
+        longest = max(changed.row_tokens, int(planned.groups.tokens.max()))
+        return estimate(model.config, changed, model.dtype, _set_up, longest, program=program)
 
     def hours() -> float:
         return hours_of(model, model, processor, planned, settings, pixels=False)
@@ -70,7 +72,8 @@ def dry_run(settings: PretrainSettings) -> None:
 def _compose(settings: PretrainSettings) -> Composed:
     composed = compose(settings.vision, settings.language, dtype=torch.float32, seed=settings.seed)
     model = composed.model
-    model.to(dtype_of(settings.dtype, model.config, settings.device))
+    device = device_of(settings)
+    model.to(device, dtype_of(settings.dtype, model.config, str(device)))
     model.model.language_model.set_attn_implementation(settings.attention)
     _set_up(model)
     return composed

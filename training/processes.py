@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import torch
 from accelerate import PartialState
 
@@ -13,9 +15,15 @@ def on_cpu(settings: TrainSettings) -> bool:
     return settings.device == "cpu" or not torch.accelerator.is_available()
 
 
+def device_of(settings: TrainSettings) -> torch.device:
+    """The device of this process; each process of a run has one of its own."""
+    return torch.device("cpu") if on_cpu(settings) else torch.device(PartialState().device)
+
+
 def join(settings: TrainSettings) -> None:
     """Join the other processes of this run; to be called before anything asks how many there are.
 
     The first to ask decides for the whole process, and without a word about the CPU it is alone.
     """
-    PartialState(cpu=on_cpu(settings))
+    # the others wait while the first one computes features, which may take hours
+    PartialState(cpu=on_cpu(settings), timeout=timedelta(days=7))

@@ -13,13 +13,16 @@ from typing import Any
 from accelerate import PartialState
 
 from training.callbacks import best_of
-from training.resume import RUN, refuse_another
+from training.resume import RUN, last_checkpoint, refuse_another
 from training.rows import Prepared
 from training.settings import TrainSettings
+from vqa.checkpoints import is_adapter
+from vqa.errors import InputError
 from vqa.files import atomic_write
 from vqa.version import __version__
 
 CARD = "README.md"
+_TAG = "tags: [visual-question-answering, vqa]"
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "timm")
 _SHOWN = 6  # questions on the card
 
@@ -50,6 +53,12 @@ def begin(output: Path, described: dict[str, Any]) -> bool:
     Raises InputError where `output` holds another run.
     """
     old = refuse_another(output, described)
+    longer = old is not None and old.get("finished") and not _finished(old, described)
+    if longer and last_checkpoint(output) is None:
+        raise InputError(
+            f"output={output} holds a finished run without checkpoints, which cannot go on: give "
+            "another output="
+        )
     if not PartialState().is_main_process:
         PartialState().wait_for_everyone()  # until it is written
         return not _finished(old, described)
@@ -70,8 +79,10 @@ def end(
     `base` names the model that it started from, `how` says what was trained of it.
     """
     if PartialState().is_main_process:
-        with atomic_write(output / CARD) as file:
-            file.write(_card(output, described, log, base, how))
+        path = output / CARD
+        if not path.is_file() or _TAG in path.read_text(encoding="utf-8", errors="replace"):
+            with atomic_write(path) as file:  # a README of the user's stays
+                file.write(_card(output, described, log, base, how))
         _write(output, described | {"finished": True})
 
 
@@ -121,7 +132,7 @@ def _card(
         "---",
         f"base_model: {json.dumps(base)}",
         "pipeline_tag: image-text-to-text",
-        "tags: [visual-question-answering, vqa]",
+        _TAG,
         "---",
         "",
         f"# {output.name}",
@@ -131,7 +142,7 @@ def _card(
         "",
         "```bash",
         f"vqa ask --model {output} PHOTO QUESTION",
-        f"vqa merge {output} OUT    # a plain LLaVA directory",
+        *([f"vqa merge {output} OUT    # a plain LLaVA directory"] * is_adapter(str(output))),
         "```",
         "",
     ]

@@ -15,10 +15,12 @@ RUN = "run.json"
 # what may differ when a run goes on: it changes neither the rows nor what they teach
 _FREE = frozenset(
     {
-        "output", "data", "images", "max_steps", "epochs", "device", "save_every",
-        "keep_checkpoints", "log_every", "loggers", "validation", "gradient_checkpointing",
+        "output", "data", "images", "fetch", "max_steps", "epochs", "device", "save_every",
+        "keep_checkpoints", "log_every", "loggers", "gradient_checkpointing",
     }
 )  # fmt: skip
+# of the validation: the rest decides which pictures are trained on and which weights are best
+_FREE_OF_VALIDATION = frozenset({"data", "every", "patience"})
 
 
 def last_checkpoint(output: Path) -> Path | None:
@@ -39,10 +41,11 @@ def last_checkpoint(output: Path) -> Path | None:
 def refuse_another(output: Path, described: Mapping[str, Any]) -> dict[str, Any] | None:
     """What `run.json` in `output` says of an earlier start of the run `described`, if there is one.
 
-    Raises InputError where it is another run. One that has left no checkpoint counts for nothing.
+    Raises InputError where it is another run. One that was not finished and has left no checkpoint
+    counts for nothing.
     """
     path = output / RUN
-    if not path.is_file() or last_checkpoint(output) is None:
+    if not path.is_file():
         return None
     try:
         old: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -51,16 +54,29 @@ def refuse_another(output: Path, described: Mapping[str, Any]) -> dict[str, Any]
         raise InputError(f"{path} cannot be read: remove {output} or give another output=") from (
             error
         )
+    if not old.get("finished") and last_checkpoint(output) is None:
+        return None
     prints = ("model_fingerprint", "data_fingerprint")
-    before = settings | {key: old.get(key) for key in prints}
-    now = dict(described["settings"]) | {key: described[key] for key in prints}
+    before = _fixed(settings) | {key: old.get(key) for key in prints}
+    now = _fixed(described["settings"]) | {key: described[key] for key in prints}
     for key in before | now:
-        if key not in _FREE and before.get(key) != now.get(key):
+        if before.get(key) != now.get(key):
             raise InputError(
                 f"output={output} holds a run with {key}={before.get(key)}, not {now.get(key)}: "
                 "give another output=, or remove that directory"
             )
     return old
+
+
+def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that may not change, those of the validation by names of their own."""
+    found = {key: value for key, value in settings.items() if key not in _FREE}
+    validation = dict(found.pop("validation", None) or {})
+    found["validation.data"] = validation.get("data") is not None  # its content is in the data's
+    for key, value in validation.items():
+        if key not in _FREE_OF_VALIDATION:
+            found[f"validation.{key}"] = value
+    return found
 
 
 def _is_json(path: Path) -> bool:

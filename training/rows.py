@@ -33,6 +33,9 @@ from vqa.images import load_image
 from vqa.metrics import Metric, metric
 from vqa.turns import encode_row
 
+# Part of the identity of cached tokens: raise it when prompts or masks are made in another way.
+_TOKENS = 1
+
 Pictures = Callable[[str], Tensor]  # path -> patch features [N, Dv] or pixels [3, H, W]
 
 
@@ -175,7 +178,12 @@ def _validation(
 
 def _read(path: Path | None, settings: TrainSettings) -> Iterator[Example]:
     assert path is not None
-    return read(path, settings.images)
+    return read(path, _root(path, settings))
+
+
+def _root(path: Path, settings: TrainSettings) -> Path:
+    """Where the pictures are, whatever directory the command is given in."""
+    return (settings.images or default_root(path)).resolve()
 
 
 def _tokens(path: Path, settings: TrainSettings, config: Any, processor: Any) -> Tokens:
@@ -183,7 +191,8 @@ def _tokens(path: Path, settings: TrainSettings, config: Any, processor: Any) ->
     identity = fingerprint.of_json(
         [
             sha256(path),
-            str((settings.images or default_root(path)).resolve()),
+            _TOKENS,
+            str(_root(path, settings)),
             fingerprint.of_bytes(processor.tokenizer.backend_tokenizer.to_str().encode()),
             [str(processor.chat_template), str(processor.tokenizer.chat_template)],
             processor.to_dict(),

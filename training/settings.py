@@ -66,7 +66,9 @@ class TrainSettings(Section):
     max_grad_norm: float = Field(1.0, gt=0)
     # the machine
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = (
+        "auto"  # CUDA_VISIBLE_DEVICES chooses among GPUs
+    )
     attention: Literal["sdpa", "eager"] = "sdpa"  # others would let packed questions see each other
     gradient_checkpointing: bool = False  # half the speed, a fraction of the memory
     # the run

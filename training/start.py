@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from vqa.data.example import Example
+from vqa.errors import InputError
 
 _RIDGE = 0.1  # times the number of pictures
 _FREQUENT = 0.01  # a word in this share of the pictures weighs half
@@ -85,10 +86,17 @@ def _words(tokenizer: Any, examples: Iterable[Example], paths: set[str]) -> dict
 
 
 def _without_common(words: dict[str, set[int]]) -> dict[str, set[int]]:
+    """Leave out words that are said of many pictures; where only such are said, those of all."""
     count = Counter(token for found in words.values() for token in found)
-    common = {token for token, n in count.items() if n > _COMMON * len(words)}
-    left = {path: found - common for path, found in words.items()}
-    return {path: found for path, found in left.items() if found}
+    for most in (_COMMON * len(words), len(words) - 1):
+        left = {path: {t for t in found if count[t] <= most} for path, found in words.items()}
+        kept = {path: found for path, found in left.items() if found}
+        if kept:
+            return kept
+    raise InputError(
+        "projector_start: the answers are the same words for all pictures, from which a projector "
+        "cannot start; set projector_start=as_is"
+    )
 
 
 def _targets(words: list[set[int]], table: Tensor) -> list[Tensor]:

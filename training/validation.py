@@ -25,6 +25,7 @@ from vqa.metrics import Item
 from vqa.turns import messages
 
 _AT_ONCE = 16  # questions
+_KEPT = 64 << 20  # bytes of features, and of keys and values: the training needs the memory
 
 
 def row_losses(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -60,7 +61,8 @@ def answers(
     """A greedy answer to each question, by the model as it is now."""
     with own_tower(llava), accelerator.autocast():
         # made anew: an engine joins weights that training has changed since
-        engine = LocalEngine(Loaded(llava, processor, "run", (), ()), max_batch=_AT_ONCE)
+        loaded = Loaded(llava, processor, "run", (), ())
+        engine = LocalEngine(loaded, max_batch=_AT_ONCE, feature_bytes=_KEPT, prefix_bytes=_KEPT)
         own = validation.examples[accelerator.process_index :: accelerator.num_processes]
         found: list[str] = []
         for start in range(0, len(own), _AT_ONCE):

@@ -73,6 +73,20 @@ def record_parts(adapter: Path) -> None:
         file.write("\n")
 
 
+def ship(run: Path) -> None:
+    """Make the adapter of a run on `embedded/base` the one that ships, in bfloat16."""
+    import torch
+    from safetensors.torch import load_file, save
+
+    name, config = "adapter_model.safetensors", "adapter_config.json"
+    weights = {key: value.to(torch.bfloat16) for key, value in load_file(run / name).items()}
+    with atomic_write(parts.WEIGHTS / name, "wb") as file:
+        file.write(save(weights, {"format": "pt"}))
+    with atomic_write(parts.WEIGHTS / config) as file:
+        file.write((run / config).read_text(encoding="utf-8"))
+    record_parts(parts.WEIGHTS)
+
+
 def _path(name: str, identity: list[str]) -> Path:
     sources = [parts.converted_path(part).name for part in parts.default_parts()]
     key = fingerprint.of_json([*sources, *identity])

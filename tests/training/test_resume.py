@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +86,7 @@ def losses(path: Path) -> list[tuple[int, float]]:
         ({"lora": {"rank": 4}}, "with lora="),
         ({"seed": 3}, "with seed=0, not 3"),
         ({"data": "other.jsonl"}, "data_fingerprint="),
+        ({"validation": {"share": 0.4}}, "with validation.share=0.0, not 0.4"),
     ],
 )
 def test_another_run_is_not_gone_on_with(tmp_path, data, config, change, message):
@@ -113,6 +115,35 @@ def test_a_finished_run_is_not_trained_again_but_can_be_longer(tmp_path, data, c
     assert os.stat(tmp_path / "run" / "log.jsonl").st_mtime_ns == before
     run(config(**values, max_steps=4))
     assert [step for step, _ in losses(tmp_path / "run" / "log.jsonl")] == [1, 2, 3, 4]
+
+
+def test_a_finished_run_without_checkpoints_is_not_overwritten(tmp_path, data, config):
+    out = tmp_path / "run"
+    values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "base"), "data": data,
+              "validation": {"share": 0}, "output": out}  # fmt: skip
+    run(config(**values, max_steps=2))
+    shutil.rmtree(out / "checkpoint-2")
+    before = (out / "adapter_model.safetensors").read_bytes()
+    with pytest.raises(InputError, match="with seed=0, not 1"):
+        run(config(**values, max_steps=2, seed=1))
+    with pytest.raises(InputError, match="finished run without checkpoints"):
+        run(config(**values, max_steps=3))
+    run(config(**values, max_steps=2))
+    assert (out / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_best_weights_of_an_earlier_start_do_not_count(tmp_path, data, config):
+    """They were kept behind the checkpoint that the run goes on from."""
+    values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "base"), "data": data,
+              "epochs": 2, "validation": {"share": 0.3, "max_new_tokens": 2}}  # fmt: skip
+    run(config(**values, output=tmp_path / "whole"))
+    stale = tmp_path / "run" / "best-1000"
+    stale.mkdir(parents=True)
+    run(config(**values, output=tmp_path / "run"))
+    assert not stale.exists()
+    name = "adapter_model.safetensors"
+    one, two = (load_file(tmp_path / out / name) for out in ("whole", "run"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, data, config, monkeypatch):

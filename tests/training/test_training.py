@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -103,7 +105,7 @@ def test_a_run_goes_on_from_an_adapter(tmp_path, data, config):
     )
     assert set(first) == set(second)
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
-    with pytest.raises(InputError, match=r"lora.rank=16 .* not 8"):
+    with pytest.raises(InputError, match=r"trained with r=16, not 8"):
         run(config(**values, output=tmp_path / "third", lora={"rank": 8}))
     with pytest.raises(InputError, match="no adapter here"):
         run(config(**{**values, "adapter": "nowhere"}, output=tmp_path / "third"))
@@ -140,3 +142,45 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, data, config, change, messa
     with pytest.raises(InputError, match=message) as error:
         run(config(**(values | change)))
     assert "\n" not in str(error.value)
+
+
+def test_an_adapter_is_no_model_to_start_from(tmp_path, data, config):
+    base = llava_1_5(tmp_path / "base")
+    values = {"recipe": "finetune", "data": data, "max_steps": 1, "validation": {"share": 0}}
+    run(config(**values, model=base, output=tmp_path / "first"))
+    with pytest.raises(InputError, match=r"is an adapter on .*base: go on with it by model="):
+        run(config(**values, model=tmp_path / "first", output=tmp_path / "second"))
+
+
+def test_data_is_the_same_from_any_directory(tmp_path, data, config, monkeypatch):
+    """Tokens are cached once; the paths in them must not hang on where the command was given."""
+    values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "base"), "max_steps": 1}
+    monkeypatch.chdir(tmp_path.parent)
+    relative = f"{tmp_path.name}/train.jsonl"
+    run(config(**values, data=relative, images=tmp_path.name, output=tmp_path / "first"))
+    monkeypatch.chdir(tmp_path)
+    run(config(**values, data="train.jsonl", output=tmp_path / "second",
+               projector_start="words"))  # fmt: skip
+    run(config(**values, data=data, output=tmp_path / "third", projector_start="words"))
+    assert len(list((tmp_path / "cache" / "tokens").iterdir())) == 2  # tokens, and their lock
+
+
+def test_rows_without_pictures_are_learned_too(tmp_path, data, config):
+    with data.open("a") as file:
+        for number in range(30):
+            row = {"image": [], "question": f"What is {number}?", "answer": "a number"}
+            file.write(json.dumps(row) + "\n")
+    out = tmp_path / "run"
+    run(config(recipe="finetune", model=llava_1_5(tmp_path / "base"), data=data, output=out,
+               row_tokens=64, validation={"share": 0.2, "max_new_tokens": 2}))  # fmt: skip
+    described = json.loads((out / "run.json").read_text())
+    assert described["rows"] + described["validation_rows"] == 46
+    assert described["finished"]
+
+
+def test_answers_of_the_same_few_words_start_no_projector(tmp_path, data, config):
+    rows = [json.loads(line) | {"answer": "yes"} for line in data.read_text().splitlines()]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match="set projector_start=as_is"):
+        run(config(recipe="finetune", model=llava_1_5(tmp_path / "base"), data=data,
+                   output=tmp_path / "run", projector_start="words"))  # fmt: skip

@@ -14,7 +14,7 @@ from vqa.data.reading import default_root, read
 from vqa.data.rows import BadRow
 from vqa.data.stored import stored_directory
 from vqa.errors import InputError
-from vqa.files import write_jsonl
+from vqa.files import atomic_write, write_jsonl
 
 To = Literal["jsonl", "csv", "parquet", "llava", "openai"]
 _BY_ENDING: dict[str, To] = {
@@ -125,7 +125,7 @@ def _with_names(example: Example, root: Path, out: Path, inside: bool) -> Exampl
     names: list[str | Path] = []
     for image in map(Path, example.images):
         if not image.is_relative_to(stored_directory()):
-            names.append(image.relative_to(root).as_posix())
+            names.append(image.absolute().relative_to(root.absolute()).as_posix())
         elif inside:
             names.append(image)
         else:
@@ -143,5 +143,6 @@ def _copied(examples: Iterator[Example], root: Path, out: Path) -> Iterator[Exam
             kept = stored_directory() / name[:2] / name
             if Path(image).parent == Path(folder) and not target.exists() and kept.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(kept, target)
+                with atomic_write(target, "wb") as file, kept.open("rb") as picture:
+                    shutil.copyfileobj(picture, file)
         yield example

@@ -63,7 +63,8 @@ def read(
     as it stands, as names that tell pictures apart (scoring opens none); without `need_answers`
     that one may be missing.
 
-    Rows are read as they are needed, and a file is never in memory whole.
+    Rows are read as they are needed; of VQA v2 all annotations are in memory, and of COCO all
+    captions.
 
     Raises BadRows (an InputError) with every bad row, before the first example is yielded: the file
     is read twice. With `bad` it is told of each bad row instead, between the good ones, in the
