@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from tests import tiny_parts
@@ -180,3 +180,17 @@ def test_the_real_parts_compose() -> None:
     loaded = LlavaForConditionalGeneration.from_pretrained(directory)
     processor = LlavaProcessor.from_pretrained(directory)
     assert model.check_image_tokens(loaded, processor) == 64
+
+
+def test_a_run_ships_in_half_its_size(release: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(release, run)
+    name = "adapter_model.safetensors"
+    before = load_file(run / name)
+    save_file({key: value.float() for key, value in before.items()}, run / name)
+    (release / name).unlink()
+    embedded.ship(run)
+    after = load_file(release / name)
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    assert after.keys() == before.keys()
+    assert embedded.model_directory().is_dir()
