@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+# last digits depend on the number of threads, and processes that tests start have one
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 

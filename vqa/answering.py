@@ -96,6 +96,15 @@ class Choosing(Protocol):
 
 
 @runtime_checkable
+class Remembering(Protocol):
+    """An answerer that keeps what it has computed, on which last digits may depend."""
+
+    def forget(self) -> None:
+        """Keep nothing of what was asked before."""
+        ...
+
+
+@runtime_checkable
 class AnsweringEach(Protocol):
     """An answerer that can refuse one request and answer the others."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vqa import fingerprint
-from vqa.answering import AnsweringEach
+from vqa.answering import AnsweringEach, Remembering
 from vqa.data.example import Example
 from vqa.errors import InputError, VQAError
 from vqa.evaluation.asking import Row, ask, error_row
@@ -139,6 +139,8 @@ class Work:
             held = [row.id for row, _ in pairs if self._before.get(row.id) == prints[row.id]]
             # one that was answered before shows whether the endpoint is there at all
             pairs = [pair for pair in pairs if pair[0].id not in held[1:]]
+        if isinstance(self._answerer, Remembering):
+            self._answerer.forget()  # or a run that goes on here would differ in last digits
         try:
             rows = ask(self._answerer, pairs, self._settings, choices=self._choices)
             self._silent = False
