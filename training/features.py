@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from vqa import cache, fingerprint
-from vqa.encoders import patch_features
+from vqa.encoders import patch_features, pictures_at_once
 from vqa.images import load_image
 
 SHARD = 256
@@ -94,7 +94,7 @@ def cache_features(model: Any, processor: Any, pictures: Mapping[str, Path]) -> 
         for start in range(0, len(todo), SHARD):
             shard = todo[start : start + SHARD]
             done: dict[str, Tensor] = {}
-            for batch in _batches(shard, 16):
+            for batch in _batches(shard, pictures_at_once(device)):
                 pictures_of_batch = list(pool.map(load_image, [path for _, path in batch]))
                 pixels = processor.image_processor(pictures_of_batch, return_tensors="pt")
                 pixel_values = pixels["pixel_values"].to(device, model.dtype)  # [B, 3, H, W]

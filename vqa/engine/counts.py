@@ -9,7 +9,6 @@ from dataclasses import dataclass
 class Counts:
     """Work done since the engine was made; what caches spared is not in it."""
 
-    encoder_runs: int = 0
     encoded_pictures: int = 0
     encoder_seconds: float = 0.0  # preparing pixels included
     prefilled_tokens: int = 0  # padding not counted

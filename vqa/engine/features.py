@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vqa.encoders import pictures_at_once
 from vqa.engine.counts import Counts
 from vqa.engine.memory import Bounded
 
 if TYPE_CHECKING:
     from PIL import Image
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
-
-_AT_ONCE = 16  # pictures in one run of the encoder
 
 
 class Features:
@@ -40,8 +39,9 @@ class Features:
         found = {key: self._held.get(key) for key in images}
         features = {key: value for key, value in found.items() if value is not None}
         missing = [key for key in images if key not in features]
-        for start in range(0, len(missing), _AT_ONCE):
-            part = missing[start : start + _AT_ONCE]
+        at_once = pictures_at_once(next(self._model.model.vision_tower.parameters()).device)
+        for start in range(0, len(missing), at_once):
+            part = missing[start : start + at_once]
             for key, tokens in zip(part, self._encode([images[k] for k in part]), strict=True):
                 features[key] = tokens
                 self._held.put(key, tokens, tokens.nbytes)
@@ -58,7 +58,6 @@ class Features:
         features = [tokens.clone() for tokens in encoded.pooler_output]
         if weight.device.type == "cuda":
             torch.cuda.synchronize(weight.device)  # else its time would count as the prefill's
-        self._counts.encoder_runs += 1
         self._counts.encoded_pictures += len(images)
         self._counts.encoder_seconds += perf_counter() - began
         return features
