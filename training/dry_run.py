@@ -20,10 +20,10 @@ from training.report import print_report
 from training.rows import Planned
 from training.settings import TrainSettings
 from training.validation import row_losses
+from vqa.cli.tables import duration
 from vqa.encoders import patch_features
 from vqa.images import load_image
 
-_SHARE = 0.9  # of the free memory that may be planned with
 _PICTURES = 4  # that are timed
 _ROWS = 2
 
@@ -46,7 +46,7 @@ class Outlook:
     @property
     def fits(self) -> bool:
         """Whether the estimate is below what is free."""
-        return self.memory.total < _SHARE * self.available
+        return self.memory.fits(self.available)
 
 
 def outlook(
@@ -62,10 +62,9 @@ def outlook(
     `smaller` are changes of the settings, and what is needed under them.
     """
     free = memory.available(device)
-    fits = needed.total < _SHARE * free
-    advice = [] if fits else [
+    advice = [] if needed.fits(free) else [
         f"{change}: {_gigabytes(changed.total)}, "
-        f"{'fits' if changed.total < _SHARE * free else 'does not fit alone'}"
+        f"{'fits' if changed.fits(free) else 'does not fit alone'}"
         for change, changed in smaller
     ]  # fmt: skip
     return Outlook(
@@ -78,24 +77,39 @@ def outlook(
         memory=needed,
         available=free,
         advice=tuple(advice),
-        hours=hours() if fits else None,
+        hours=hours() if needed.fits(free) else None,
+    )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long parts of a run take on this machine, from a few that were tried."""
+
+    seconds_a_token: float  # of a packed row that is trained on
+    seconds_a_picture: float  # whose features are computed
+
+
+def pace(
+    trained: Any, llava: Any, processor: Any, paths: Sequence[str], settings: TrainSettings,
+    pixels: bool,
+) -> Pace:  # fmt: skip
+    """Try some of the pictures `paths` and some steps."""
+    frozen = paths and not pixels
+    return Pace(
+        _seconds_a_row(trained, llava, settings, pixels) / settings.row_tokens,
+        _seconds_a_picture(llava, processor, paths[:_PICTURES]) if frozen else 0.0,
     )
 
 
 def hours_of(
-    trained: Any, llava: Any, processor: Any, planned: Planned, settings: TrainSettings,
-    pixels: bool,
-) -> float:  # fmt: skip
-    """Try some pictures and some steps, and reckon how long all of them take."""
-    paths = sorted(planned.pictures())
-    seconds = 0.0
-    if not pixels and paths:
-        cache = FeatureCache(cache_directory(llava, processor))
-        missing = [path for path in paths if planned.prints[path] not in cache]
-        seconds += len(missing) * _seconds_a_picture(llava, processor, paths[:_PICTURES])
-    steps = steps_of(settings, len(planned.rows))
-    seconds += steps * settings.rows_per_step * _seconds_a_row(trained, llava, settings, pixels)
-    return seconds / 3600
+    found: Pace, llava: Any, processor: Any, planned: Planned, settings: TrainSettings
+) -> float:
+    """How long all steps take at this pace, with the features that no run has left behind."""
+    cache = FeatureCache(cache_directory(llava, processor))
+    missing = [path for path in planned.pictures() if planned.prints[path] not in cache]
+    rows = steps_of(settings, len(planned.rows)) * settings.rows_per_step
+    seconds = rows * settings.row_tokens * found.seconds_a_token
+    return (seconds + len(missing) * found.seconds_a_picture) / 3600
 
 
 @torch.inference_mode()
@@ -161,7 +175,7 @@ def show(found: Outlook) -> None:
     )
     if found.hours is not None:
         console.print(
-            f"about {_duration(found.hours)} on this machine, validation not counted",
+            f"about {duration(found.hours)} on this machine, validation not counted",
             highlight=False,
         )
     if not found.fits:
@@ -182,8 +196,3 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def _gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB"
-
-
-def _duration(hours: float) -> str:
-    minutes = round(hours * 60)
-    return f"{minutes} minutes" if minutes < 90 else f"{hours:.1f} hours"

@@ -7,7 +7,7 @@ LLaVA directory.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,9 +15,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import model_validator
 from torch import nn
 
-from training.dry_run import hours_of, outlook, show
+from training.dry_run import Pace, hours_of, outlook, pace, show
 from training.loop import fit, save
-from training.memory import Estimate, estimate, own_memory
+from training.memory import Estimate, available, estimate, own_memory
 from training.processes import device_of, join
 from training.record import begin, describe, end
 from training.report import print_report
@@ -127,12 +127,29 @@ def dry_run(settings: FinetuneSettings) -> None:
 
     def hours() -> float:
         loaded = load(settings)
-        trained = set_up(loaded.model, settings)
-        pixels = settings.train.vision
-        return hours_of(trained, loaded.model, processor, planned, settings, pixels)
+        found = _pace(loaded, settings, sorted(planned.pictures()))
+        return hours_of(found, loaded.model, processor, planned, settings)
 
     smaller = ((name, estimated(changed)) for name, changed in _smaller(settings))
     show(outlook(settings, planned, estimated(settings), smaller, device, hours))
+
+
+def pace_of(settings: FinetuneSettings, pictures: Sequence[str]) -> Pace | None:
+    """How fast a run would be here, tried on some of `pictures`; None where it does not fit."""
+    config, _ = checkpoints.look(settings.model)
+    device = device_of(settings)
+    dtype = dtype_of(settings.dtype, config, str(device))
+    needed = estimate(
+        config, settings, dtype, lambda model: set_up(model, settings), settings.row_tokens,
+        pixels=settings.train.vision, quantize=settings.quantize, program=own_memory(),
+    )  # fmt: skip
+    return _pace(load(settings), settings, pictures) if needed.fits(available(device)) else None
+
+
+def _pace(loaded: Loaded, settings: FinetuneSettings, pictures: Sequence[str]) -> Pace:
+    trained = set_up(loaded.model, settings)
+    pixels = settings.train.vision
+    return pace(trained, loaded.model, loaded.processor, pictures, settings, pixels)
 
 
 def _smaller(settings: FinetuneSettings) -> Iterator[tuple[str, FinetuneSettings]]:

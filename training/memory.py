@@ -26,6 +26,7 @@ from vqa.model import ModuleReport, module_report
 _QUANTIZED = {"4bit": 0.5 + 4 / 64, "8bit": 1.0 + 0.01}
 _LEARNED_SHARE = 0.35  # of a row's tokens, where the data is not known; logits are made for these
 _LOGITS = 3  # float32 copies of the logits at once: themselves, their logarithms, their gradient
+_SHARE = 0.9  # of the free memory that may be planned with
 _ADAM = 2  # moments, in float32
 
 
@@ -43,6 +44,10 @@ class Estimate:
     def total(self) -> int:
         """All of it."""
         return self.weights + self.trained + self.activations + self.program
+
+    def fits(self, free: int) -> bool:
+        """Whether a device with so many free bytes is sure to be enough."""
+        return self.total < _SHARE * free
 
 
 def estimate(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from training.dry_run import hours_of, outlook, show
+from training.dry_run import hours_of, outlook, pace, show
 from training.loop import fit, save
 from training.memory import Estimate, estimate, own_memory
 from training.processes import device_of, join
@@ -60,7 +60,9 @@ def dry_run(settings: PretrainSettings) -> None:
         return estimate(model.config, changed, model.dtype, _set_up, longest, program=program)
 
     def hours() -> float:
-        return hours_of(model, model, processor, planned, settings, pixels=False)
+        paths = sorted(planned.pictures())
+        found = pace(model, model, processor, paths, settings, pixels=False)
+        return hours_of(found, model, processor, planned, settings)
 
     smaller = (
         (f"{key}={str(value).lower()}", estimated(**{key: value}))

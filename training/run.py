@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from training.settings import TrainSettings
 from vqa.config import load_config
 from vqa.errors import InputError
+
+if TYPE_CHECKING:
+    from training.dry_run import Pace
 
 Settings = TypeVar("Settings", bound=TrainSettings)
 
@@ -40,6 +43,17 @@ def run(config: str, overrides: Sequence[str] = (), dry_run: bool = False) -> No
         (finetune.dry_run if dry_run else finetune.run)(with_data(tuned))
     else:
         raise InputError(f"{config}: recipe: choose pretrain or finetune, not {recipe!r}")
+
+
+def pace(model: str, pictures: Sequence[str]) -> Pace | None:
+    """How fast `model` would learn by the shipped config `finetune`, tried on some `pictures`.
+
+    None where that does not fit into memory.
+    """
+    from training import finetune
+
+    settings = load_config(finetune.FinetuneSettings, "finetune")
+    return finetune.pace_of(settings.model_copy(update={"model": model}), pictures)
 
 
 def with_data(settings: Settings) -> Settings:

@@ -60,14 +60,19 @@ def test_check(data: Path, tmp_path: Path, model: Path, capsys: Capture) -> None
     assert done.returncode == 0, done
     for said in ("2 good rows about 1 picture", "No problems.", "Tokens of a row", "a cat"):
         assert said in done.stdout
+    assert "rows a second" in done.stdout
     done = vqa_here(capsys, "data", "check", data, "--model", model, "--json")
     found = json.loads(done.stdout)
+    speed = found["training"]
+    assert speed["rows_per_second"] == pytest.approx(2 / (speed["hours"] * 3600))
+    assert 0 < speed["hours_for_features"] < 1 / 60
     assert (found["rows"], found["pictures"], found["problems"]) == (2, 1, [])
     assert found["tokens"]["images"] == 4 * 4 and found["tokens"]["learned"] > 0
     other = put(tmp_path / "val.jsonl", GOOD, GOOD | {"id": "y", "image": "none.png"})
     done = vqa_here(
         capsys, "data", "check", data, "--model", model, "--validation", other, "--json"
     )
+    assert json.loads(done.stdout)["training"] is None  # nothing that is refused is tried
     assert done.returncode == 2
     problems = {(p["file"], p["line"]): p["reason"] for p in json.loads(done.stdout)["problems"]}
     assert "no such file" in problems[str(other), 2]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqa.cli import options
-from vqa.cli.tables import console, counted, one_line, table
+from vqa.cli.own_training import own_training
+from vqa.cli.tables import console, counted, duration, one_line, table
 
 if TYPE_CHECKING:
     from vqa.data.check import Report, TokenCount
     from vqa.data.example import Example
 
+_TRIED = 8  # rows whose pictures are encoded to take the time
 _SHOWN = 100  # problems; --json has all
 
 
@@ -26,6 +29,9 @@ def check(
         typer.Option(metavar="FILE", help="Validation data: it must share no picture with FILE."),
     ] = None,
     model: options.Model = "embedded",
+    time: Annotated[
+        bool, typer.Option(help="Also try some steps, and reckon how long training would take.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Read every row, open every picture and name all problems; exit code 2 if training fails."""
@@ -39,12 +45,20 @@ def check(
     count, context = counter(model)
     with shown("check") as tell:
         found = run(data, images, validation=validation, count=count, context=context, tell=tell)
+    speed = _speed(found, data, images, model) if time and not found.refused else None
     if as_json:
         from vqa.cli.score import print_json
 
-        print_json(found.to_json())
+        print_json(found.to_json() | {"training": speed})
     else:
         _print(found, model)
+        if speed is not None:
+            _print_speed(speed)
+        elif time and not found.refused:
+            console().print(
+                "`vqa train finetune` would not fit into memory here; with --dry-run it tells what "
+                "to change.", soft_wrap=True,
+            )  # fmt: skip
     if found.refused:
         raise typer.Exit(2)
 
@@ -65,6 +79,34 @@ def counter(model: str) -> tuple[Callable[[Example], TokenCount], int | None]:
         return TokenCount(len(prompt.input_ids), images, sum(prompt.learned))
 
     return count, context
+
+
+def _speed(found: Report, data: Path, images: Path | None, model: str) -> dict[str, float] | None:
+    """What `vqa train finetune` would take for an epoch here; None where it does not fit."""
+    from vqa.data.reading import read
+    from vqa.parts import working
+
+    with working("trying some steps of training"):
+        first = islice(read(data, images), _TRIED)
+        pictures = dict.fromkeys(str(path) for example in first for path in example.images)
+        pace = own_training("run").pace(model, list(pictures))
+    if pace is None or found.packed_tokens is None:
+        return None
+    steps = found.packed_tokens * pace.seconds_a_token
+    return {
+        "rows_per_second": found.rows / steps,
+        "hours": steps / 3600,
+        "hours_for_features": found.pictures * pace.seconds_a_picture / 3600,
+    }
+
+
+def _print_speed(speed: dict[str, float]) -> None:
+    console().print(
+        f"`vqa train finetune` would take {duration(speed['hours'])} for an epoch here, "
+        f"{speed['rows_per_second']:.1f} rows a second, and before it "
+        f"{duration(speed['hours_for_features'])} for the pictures.",
+        soft_wrap=True,
+    )  # fmt: skip
 
 
 def _print(found: Report, model: str) -> None:

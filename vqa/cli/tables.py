@@ -43,6 +43,14 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def duration(hours: float) -> str:
+    """About how long, in the unit that people would say it in."""
+    seconds = hours * 3600
+    if seconds < 90:
+        return counted(max(1, round(seconds)), "second")
+    return counted(round(seconds / 60), "minute") if seconds < 5400 else f"{hours:.1f} hours"
+
+
 def some(keys: Iterable[object], most: int = 5) -> str:
     """The first few ids."""
     found = list(keys)

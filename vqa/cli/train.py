@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
-from importlib.machinery import PathFinder
-from importlib.util import module_from_spec
-from pathlib import Path
-from types import ModuleType
 from typing import Annotated
 
 import typer
 
 from vqa.cli import options
-from vqa.errors import VQAError
+from vqa.cli.own_training import own_training
 
 
 def train(
@@ -30,20 +24,5 @@ def train(
     ] = False,
 ) -> None:
     """Train a model as a config says; started again, a run goes on where it stopped."""
-    _training()
     options.quiet_loading()
-    import_module("training.run").run(config, overrides or [], dry_run)
-
-
-def _training() -> ModuleType:
-    """The package `training` that lies beside `vqa`, whatever else has that name here."""
-    root = Path(__file__).resolve().parents[2]
-    known = sys.modules.get("training")
-    if known is not None and str(root / "training") in map(str, known.__path__):
-        return known
-    spec = PathFinder.find_spec("training", [str(root)])
-    if spec is None or spec.loader is None:
-        raise VQAError(f"{root / 'training'} is missing: install vqa again")
-    module = sys.modules["training"] = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    own_training("run").run(config, overrides or [], dry_run)

@@ -50,8 +50,10 @@ class Lengths:
     median: int
     most_of_95_percent: int
     most: int
-    images: int  # of these, in all rows, those of pictures
-    learned: int  # in all rows
+    total: int  # in all rows
+    images: int  # of these, those of pictures
+    learned: int  # of these
+    shown: int  # pictures in all rows, as often as they come
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,15 @@ class Report:
         """Whether training would refuse the data."""
         return not self.rows or any(problem.refused for problem in self.problems)
 
+    @property
+    def packed_tokens(self) -> int | None:
+        """Tokens of all rows where those about a picture share its tokens, as in training."""
+        tokens = self.tokens
+        if tokens is None:
+            return None
+        seen_once = tokens.images * self.pictures // max(1, tokens.shown)
+        return tokens.total - tokens.images + seen_once
+
     def to_json(self) -> dict[str, Any]:
         """One object, as `--json` prints it."""
         tokens = self.tokens
@@ -92,8 +103,8 @@ class Report:
             "question_alone": self.question_alone,
             "tokens": None if tokens is None else {
                 "min": tokens.least, "median": tokens.median, "p95": tokens.most_of_95_percent,
-                "max": tokens.most, "images": tokens.images, "learned": tokens.learned,
-                "context": self.context,
+                "max": tokens.most, "total": tokens.total, "images": tokens.images,
+                "learned": tokens.learned, "context": self.context,
             },
         }  # fmt: skip
 
@@ -116,7 +127,7 @@ def check(
     """
     problems: list[Problem] = []
     lengths: Counter[int] = Counter()
-    sums = {"images": 0, "learned": 0}
+    sums = {"total": 0, "images": 0, "learned": 0, "shown": 0}
     tally = Tally()
 
     def bad(example: Example, reason: str, refused: bool = True) -> None:
@@ -132,8 +143,10 @@ def check(
             bad(example, str(error))
             return
         lengths[found.total] += 1
+        sums["total"] += found.total
         sums["images"] += found.images
         sums["learned"] += found.learned
+        sums["shown"] += len(example.images)
         if context is not None and found.total > context:
             bad(example, f"{found.total} tokens, but the model takes {context}")
         if not found.learned:
@@ -221,7 +234,7 @@ def _again(path: Path, images: Path | None, lines: set[int]) -> dict[int, Exampl
     return found
 
 
-def _lengths(lengths: Counter[int], images: int, learned: int) -> Lengths:
+def _lengths(lengths: Counter[int], **sums: int) -> Lengths:
     rows = lengths.total()
     ordered = sorted(lengths.items())
 
@@ -234,4 +247,4 @@ def _lengths(lengths: Counter[int], images: int, learned: int) -> Lengths:
                 return length
         return ordered[-1][0]
 
-    return Lengths(ordered[0][0], at(0.5), at(0.95), ordered[-1][0], images, learned)
+    return Lengths(ordered[0][0], at(0.5), at(0.95), ordered[-1][0], **sums)
