@@ -79,6 +79,37 @@ def test_check(data: Path, tmp_path: Path, model: Path, capsys: Capture) -> None
     assert "which is trained on" in problems[str(other), 1]
 
 
+def test_split(tmp_path: Path, model: Path, capsys: Capture) -> None:
+    folder = tmp_path / "pictures"
+    for n in range(40):
+        (folder / f"kind {n % 2}").mkdir(parents=True, exist_ok=True)
+        picture = Image.new("RGB", (9, 9), (n // 2, 0, 0))  # each is there twice
+        picture.save(folder / f"kind {n % 2}" / f"{n}.png")
+    out = tmp_path / "halves"
+    done = vqa_here(capsys, "data", "split", folder, out, "--share", "0.3")
+    assert done.returncode == 0, done
+    sides = {}
+    for name in ("train", "test"):
+        rows = [json.loads(line) for line in (out / f"{name}.jsonl").read_text().splitlines()]
+        sides[name] = {(folder / row["image"]).read_bytes() for row in rows}
+        told = f"{out / name}.jsonl: {len(rows)} rows about {len(sides[name])} pictures"
+        assert told in done.stdout and len(rows) == 2 * len(sides[name])
+    assert len(sides["train"]) + len(sides["test"]) == 20 and 2 <= len(sides["test"]) <= 10
+    assert not sides["train"] & sides["test"]
+    done = vqa_here(
+        capsys, "data", "check", out / "train.jsonl", "--images", folder, "--no-time",
+        "--validation", out / "test.jsonl", "--model", model,
+    )  # fmt: skip
+    assert done.returncode == 0, done
+    only = put(tmp_path / "one.jsonl", GOOD)
+    Image.new("RGB", (9, 9)).save(tmp_path / "red.png")
+    done = vqa_here(capsys, "data", "split", only, tmp_path / "x")
+    assert "its rows show one picture" in refused(done)
+    bad = put(tmp_path / "bad.jsonl", GOOD, {"id": 2, "image": "red.png", "question": "?"})
+    done = vqa_here(capsys, "data", "split", bad, tmp_path / "x")
+    assert done.returncode == 2 and f"{bad}:2: " in done.stderr and not (tmp_path / "x").exists()
+
+
 def test_preview(data: Path, tmp_path: Path, model: Path, capsys: Capture) -> None:
     done = vqa_here(capsys, "data", "preview", data, "--model", model)
     assert done.returncode == 0, done

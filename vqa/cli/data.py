@@ -83,6 +83,32 @@ def convert(
 
 
 @data_app.command()
+def split(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Data of any format that is read.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The directory to write to.")],
+    images: Images = None,
+    share: Annotated[
+        float, typer.Option(min=0.001, max=0.999, help="Of the pictures, for test.jsonl.")
+    ] = 0.2,
+    seed: Annotated[int, typer.Option(help="Another one draws other pictures.")] = 0,
+) -> None:
+    """Write train.jsonl and test.jsonl that share no picture, whatever its file is called."""
+    from vqa.data.split import split
+
+    found = split(source, out, share, images, seed)
+    for row in found.bad:
+        typer.echo(one_line(f"vqa: {source}:{row.line}: {row.reason}", 500), err=True)
+    if found.bad:
+        raise InputError(f"{counted(len(found.bad), 'bad row')}: nothing is written; correct or "
+                         "remove them")  # fmt: skip
+    for name, (rows, pictures) in (("train", found.train), ("test", found.test)):
+        about = f"{counted(rows, 'row')} about {counted(pictures, 'picture')}"
+        typer.echo(f"{out / name}.jsonl: {about}")
+    if found.root.resolve() != out.resolve():
+        typer.echo(f"their pictures are named as they lie below {found.root}")
+
+
+@data_app.command()
 def fetch(
     name: Annotated[Literal["easy_vqa"], typer.Argument(help="The set: easy_vqa (MIT, 3 MB).")],
 ) -> None:

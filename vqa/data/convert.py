@@ -60,7 +60,7 @@ def convert(
 
     def named(note: Callable[[BadRow], None]) -> Iterator[Example]:
         for example in read(source, root, need_answers=False, bad=note):
-            yield _with_names(example, root, out, inside=to == "parquet")
+            yield with_names(example, root, out, inside=to == "parquet")
 
     rows = 0
     for example in named(bad.append):
@@ -76,7 +76,7 @@ def convert(
     if not rows or (bad and not skip_bad):
         return Converted(rows, bad, root, written=False)
     kept = (example for example in named(lambda _: None) if example.line not in refused)
-    plan.write(out, kept if to == "parquet" else _copied(kept, root, out))
+    plan.write(out, kept if to == "parquet" else copied(kept, root, out))
     return Converted(rows, bad, root, written=True)
 
 
@@ -120,7 +120,7 @@ class _Plan:
         return by_format[self._to](example)
 
 
-def _with_names(example: Example, root: Path, out: Path, inside: bool) -> Example:
+def with_names(example: Example, root: Path, out: Path, inside: bool) -> Example:
     """The example with the names of its pictures as they are written."""
     names: list[str | Path] = []
     for image in map(Path, example.images):
@@ -133,7 +133,7 @@ def _with_names(example: Example, root: Path, out: Path, inside: bool) -> Exampl
     return replace(example, images=tuple(names))
 
 
-def _copied(examples: Iterator[Example], root: Path, out: Path) -> Iterator[Example]:
+def copied(examples: Iterator[Example], root: Path, out: Path) -> Iterator[Example]:
     """The examples; their pictures are copied from the store before each is written."""
     folder = f"{out.stem}-pictures"
     for example in examples:

@@ -1,0 +1,107 @@
+"""Splitting data by picture, by content: no copy of a picture is on both sides."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vqa import fingerprint
+from vqa.data.convert import copied, with_names
+from vqa.data.formats import flat_json
+from vqa.data.reading import default_root, read
+from vqa.data.rows import BadRow
+from vqa.errors import InputError
+from vqa.files import write_jsonl
+
+_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Split:
+    """How many rows, and different pictures, are on each side; nothing is written of bad data."""
+
+    train: tuple[int, int]
+    test: tuple[int, int]
+    bad: list[BadRow]
+    root: Path  # the written names of pictures are relative to it
+
+
+def split(
+    source: Path, out: Path, share: float, images: Path | None = None, seed: int = 0
+) -> Split:
+    """Write the rows of `source` to `train.jsonl` and `test.jsonl` in the directory `out`.
+
+    About a `share` of the pictures goes to the test side, with all of their rows; which ones
+    depends on their bytes and the seed alone. Rows without a picture are trained on. Raises
+    InputError where the source is not known or has fewer than two pictures.
+    """
+    root = images if images is not None else default_root(source)
+    bad: list[BadRow] = []
+    prints: dict[str, str] = {}  # path -> fingerprint of the file
+    rows: Counter[str] = Counter()  # by their first picture; "" for those without
+
+    def seen() -> Iterator[list[str]]:
+        for example in read(source, root, bad=bad.append):
+            for path in map(str, example.images):
+                if path not in prints:
+                    prints[path] = fingerprint.of_file(Path(path))
+            shown = [prints[str(image)] for image in example.images]
+            rows[shown[0] if shown else ""] += 1
+            yield shown
+
+    groups = together(seen())
+    if bad:
+        return Split((0, 0), (0, 0), bad, root)
+    held = held_out(groups.values(), share, seed)
+    if not held:
+        raise InputError(
+            f"{source}: its rows show one picture, or all of them together; to split by picture "
+            "takes two that are apart"
+        )
+    test = {name for name, group in groups.items() if group in held}
+    out.mkdir(parents=True, exist_ok=True)
+    for name, of_test in (("train", False), ("test", True)):
+        path = out / f"{name}.jsonl"
+        chosen = (
+            with_names(example, root, path, inside=False)
+            for example in read(source, root)
+            if any(prints[str(image)] in test for image in example.images) is of_test
+        )
+        write_jsonl(path, map(flat_json.to_row, copied(chosen, root, path)))
+    tested = sum(count for name, count in rows.items() if name in test)
+    return Split((rows.total() - tested, len(groups) - len(test)), (tested, len(test)), [], root)
+
+
+def together(rows: Iterable[Sequence[str]]) -> dict[str, str]:
+    """For each name, the least of all names that rows have beside it, directly or by others."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    for row in rows:
+        for name in row:
+            low, high = sorted((root(row[0]), root(name)))
+            parent[high] = low
+    return {name: root(name) for name in parent}
+
+
+def held_out(names: Iterable[str], share: float, seed: int) -> set[str]:
+    """About a `share` of the names: at least one and not all, where there are several.
+
+    Which ones depends on the names and the seed alone, not on what other names there are.
+    """
+    drawn = {name: fingerprint.of_json([name, seed]) for name in set(names)}
+    ordered = sorted(drawn, key=drawn.__getitem__)
+    if not share or len(ordered) < 2:
+        return set()
+    limit = int(share * 16**_DIGITS)
+    held = {name for name in ordered if int(drawn[name][:_DIGITS], 16) < limit}
+    held = held or {ordered[0]}
+    if len(held) == len(ordered):
+        held.remove(ordered[-1])
+    return held
