@@ -21,6 +21,7 @@ from training.memory import Estimate, available, estimate, own_memory
 from training.processes import device_of, join
 from training.record import begin, describe, end
 from training.report import print_report
+from training.resume import refuse_another
 from training.rows import plan, prepare
 from training.settings import LoraSettings, Section, TrainSettings
 from vqa import checkpoints
@@ -65,6 +66,7 @@ class FinetuneSettings(TrainSettings):
 def run(settings: FinetuneSettings) -> None:
     """Load, add LoRA or take an adapter, train, save it in `output` in the type of the model."""
     join(settings)
+    refuse_another(settings.output, {"settings": settings.model_dump(mode="json")})
     loaded = load(settings)
     model, processor = loaded.model, loaded.processor
     pixels = settings.train.vision  # a frozen encoder's features are computed once

@@ -15,6 +15,7 @@ from training.memory import Estimate, estimate, own_memory
 from training.processes import device_of, join
 from training.record import begin, describe, end
 from training.report import print_report
+from training.resume import refuse_another
 from training.rows import plan, prepare
 from training.settings import TrainSettings
 from vqa import fingerprint
@@ -33,6 +34,7 @@ class PretrainSettings(TrainSettings):
 def run(settings: PretrainSettings) -> None:
     """Compose, train the projector, save a LLaVA directory in `output`."""
     join(settings)
+    refuse_another(settings.output, {"settings": settings.model_dump(mode="json")})
     composed = _compose(settings)
     model, processor = composed.model, composed.processor
     print_report(module_report(model))

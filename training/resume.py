@@ -41,8 +41,8 @@ def last_checkpoint(output: Path) -> Path | None:
 def refuse_another(output: Path, described: Mapping[str, Any]) -> dict[str, Any] | None:
     """What `run.json` in `output` says of an earlier start of the run `described`, if there is one.
 
-    Raises InputError where it is another run. One that was not finished and has left no checkpoint
-    counts for nothing.
+    Raises InputError where it is another run, told by its settings and by those fingerprints that
+    `described` has. One that was not finished and has left no checkpoint counts for nothing.
     """
     path = output / RUN
     if not path.is_file():
@@ -56,7 +56,7 @@ def refuse_another(output: Path, described: Mapping[str, Any]) -> dict[str, Any]
         )
     if not old.get("finished") and last_checkpoint(output) is None:
         return None
-    prints = ("model_fingerprint", "data_fingerprint")
+    prints = [key for key in ("model_fingerprint", "data_fingerprint") if key in described]
     before = _fixed(settings) | {key: old.get(key) for key in prints}
     now = _fixed(described["settings"]) | {key: described[key] for key in prints}
     for key in before | now:

@@ -105,6 +105,15 @@ def test_another_run_is_not_gone_on_with(tmp_path, data, config, change, message
     assert (out / "adapter_model.safetensors").read_bytes() == before
 
 
+def test_another_run_is_refused_before_any_work(tmp_path, data, config, monkeypatch):
+    values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "base"), "data": data,
+              "output": tmp_path / "run", "max_steps": 1, "validation": {"share": 0}}  # fmt: skip
+    run(config(**values))
+    monkeypatch.setattr("training.finetune.load", lambda settings: pytest.fail("it was loaded"))
+    with pytest.raises(InputError, match="with seed=0, not 1"):
+        run(config(**values, seed=1))
+
+
 def test_a_finished_run_is_not_trained_again_but_can_be_longer(tmp_path, data, config, capsys):
     values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "base"), "data": data,
               "validation": {"share": 0}, "output": tmp_path / "run", "epochs": 9}  # fmt: skip
