@@ -66,7 +66,7 @@ def main(
             settings = FinetuneSettings(
                 recipe="finetune", model=model, data=trained, images=easy_vqa.directory(),
                 output=Path(work) / "run", row_tokens=row_tokens, rows_per_step=rows_per_step,
-                learning_rate={"projector": 5e-4, "language": 1e-3}, warmup_steps=5, dtype=dtype,
+                learning_rate={"projector": 5e-4, "language": 1e-3}, warmup_ratio=0.1, dtype=dtype,
                 save_every=10**6, validation={"share": 0},
             )  # fmt: skip
             result = _memory(settings) if memory else _compare(settings, checked, samples)
@@ -192,7 +192,8 @@ def _plain(
     with tempfile.TemporaryDirectory() as output:
         arguments = TrainingArguments(
             output_dir=output, per_device_train_batch_size=math.ceil(samples / steps),
-            num_train_epochs=1, lr_scheduler_type="cosine", warmup_steps=settings.warmup_steps,
+            num_train_epochs=1, lr_scheduler_type="cosine",
+            warmup_steps=math.ceil(settings.warmup_ratio * steps),
             max_grad_norm=settings.max_grad_norm, bf16=loaded.model.dtype == torch.bfloat16,
             use_cpu=loaded.model.device.type == "cpu", save_strategy="no", report_to="none",
             disable_tqdm=True, remove_unused_columns=False, seed=settings.seed,

@@ -34,7 +34,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no
         values = {
             "recipe": "finetune", "model": str(tmp_path / "base"), "output": str(out),
             "data": str(tmp_path / "data.jsonl"), "max_steps": 3, "row_tokens": 64,
-            "rows_per_step": 1, "warmup_steps": 0, "device": "cpu", "dtype": "float32",
+            "rows_per_step": 1, "warmup_ratio": 0, "device": "cpu", "dtype": "float32",
             "learning_rate": {"projector": 0.02, "language": 0.02},
             "validation": {"share": 0.3, "max_new_tokens": 2}, **settings,
         }  # fmt: skip

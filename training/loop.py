@@ -305,7 +305,7 @@ def _arguments(settings: TrainSettings, prepared: Prepared, first: bool) -> Trai
         max_steps=settings.max_steps or -1,
         learning_rate=max(settings.learning_rate.model_dump().values()),
         lr_scheduler_type="cosine",
-        warmup_steps=settings.warmup_steps,
+        warmup_steps=math.ceil(settings.warmup_ratio * steps_of(settings, len(prepared.train))),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         bf16=prepared.train.dtype == torch.bfloat16,

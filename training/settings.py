@@ -61,7 +61,7 @@ class TrainSettings(Section):
     rows_per_step: int = Field(8, ge=1)
     # how fast
     learning_rate: LearningRates = LearningRates()
-    warmup_steps: int = Field(30, ge=0)
+    warmup_ratio: float = Field(0.05, ge=0, le=1)  # of all steps, with growing rates
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     # the machine

@@ -40,7 +40,7 @@ def config(tmp_path: Path) -> Config:
         output = values["output"]
         assert isinstance(output, Path)
         path = tmp_path / f"{output.name}.yaml"
-        common = {"row_tokens": 128, "rows_per_step": 2, "warmup_steps": 0, "log_every": 1,
+        common = {"row_tokens": 128, "rows_per_step": 2, "warmup_ratio": 0, "log_every": 1,
                   "save_every": 2, "device": "cpu", "dtype": "float32"}  # fmt: skip
         texts = {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
         path.write_text(json.dumps(common | texts))  # JSON is YAML

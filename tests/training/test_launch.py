@@ -22,7 +22,7 @@ def train(tmp_path: Path, name: str, launcher: list[str]) -> list[float]:
     settings = {
         "recipe": "finetune", "model": tmp_path / "base", "data": tmp_path / "train.jsonl",
         "output": tmp_path / name, "epochs": 2, "row_tokens": 64, "rows_per_step": 4,
-        "warmup_steps": 0, "log_every": 1, "dtype": "float32", "device": "cpu",
+        "warmup_ratio": 0, "log_every": 1, "dtype": "float32", "device": "cpu",
     }  # fmt: skip
     command = [sys.executable, *launcher, "finetune"]
     command += [f"{key}={value}" for key, value in settings.items()]
