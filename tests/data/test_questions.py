@@ -7,8 +7,9 @@ import pytest
 from vqa.data.picture import Box, Label, Picture
 from vqa.data.questions.actions import action_questions, subject_and_action
 from vqa.data.questions.captions import DESCRIBE, caption_check, caption_questions
-from vqa.data.questions.colors import color_questions, colored, usual_colors
+from vqa.data.questions.colors import color_questions, colored
 from vqa.data.questions.counts import count_questions
+from vqa.data.questions.details import Detail, detail_questions, details
 from vqa.data.questions.names import main_object, name_questions
 from vqa.data.questions.people import people_questions
 from vqa.data.questions.places import indoor_questions, place
@@ -127,15 +128,18 @@ def test_colors_that_no_caption_contradicts() -> None:
     assert found == {"dog": "black and white", "ball": "red", "shirt": "blue"}
 
 
-def test_a_wrong_color_is_a_usual_one() -> None:
-    red = picture(captions=("A red ball .",))
-    things = colored(red) * 200
-    usual = usual_colors([*things, *colored(picture(captions=("A blue ball .",)))])
-    found = list(color_questions(things, random.Random(0), usual))
-    told = {(q.text.split("?")[0].split()[-1], q.answers[0]) for q in found if q.text[0] == "I"}
-    assert told == {("red", "yes"), ("blue", "no")}
-    said = [q.answers[0] for q in found if q.answers[0] in ("yes", "no")]
-    assert 0.3 < said.count("yes") / len(said) < 0.7
+def test_a_color_is_as_often_right_as_wrong() -> None:
+    captions = ("A red ball .",) * 150 + ("A blue ball .",) * 60 + ("A red and white ball .",) * 40
+    things = [thing for caption in captions for thing in colored(picture(captions=(caption,)))]
+    found = list(color_questions(things, random.Random(0)))
+    assert len(found) == len(things)
+    either = [q for q in found if q.answers[0] in ("yes", "no")]
+    assert len(either) > 20
+    for color in ("red", "blue", "red and white"):
+        said = [q.answers[0] for q in either if f"ball {color}?" in q.text]
+        assert said.count("yes") == said.count("no")
+    assert not [q for q in either if "blue" in q.text and "blue" in q.picture.captions[0]
+                and q.answers[0] == "no"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -205,3 +209,41 @@ def test_tables_use_only_groups_that_exist() -> None:
     assert all(
         set(clues) <= {"words", "doubtful", "contrary"} for clues in table["objects"].values()
     )
+
+
+SURFER = (
+    "A man in a black wetsuit is surfing .",
+    "A surfer jumps on a wave in the ocean .",
+    "The man is jumping with his surfboard .",
+    "A man holding a paddle jumps in the ocean .",
+)
+
+
+def test_details_that_captions_agree_on() -> None:
+    found = {(d.kind, d.who): d.value for d in details(picture(captions=SURFER))}
+    assert found == {
+        ("worn", "man"): "wetsuit", ("pose", "man"): "jumping", ("sport", ""): "surfing",
+        ("held", "man"): "paddle",
+    }  # fmt: skip
+    two = picture(captions=("A man in a red hat and another man sit .", "A man sits ."))
+    assert not [d for d in details(two) if d.kind in ("worn", "pose")]
+    unlike = picture(captions=("A dog runs in the snow .", "A dog sits in the grass ."))
+    assert not details(unlike)
+
+
+def test_details_are_asked_for_without_giving_the_answer_away() -> None:
+    rng = random.Random(1)
+    poses = ("running",) * 300 + ("sitting",) * 100 + ("swimming",) * 50
+    many = [Detail(picture(captions=("",)), "pose", "dog", pose) for pose in poses]
+    asked = list(detail_questions(many, rng))
+    for pose in set(poses):
+        with_pose = [q.answers == ("yes",) for q in asked if f" {pose}?" in q.text]
+        assert 2 * sum(with_pose) == len(with_pose) > 10
+    sleeping = Detail(picture(captions=("The dog sleeps .",) * 2), "pose", "dog", "lying down")
+    both = [sleeping, Detail(picture(captions=("",)), "pose", "dog", "sleeping")]
+    asked = list(detail_questions(both, rng))
+    assert not [q for q in asked if "sleeping" in q.text and q.picture is sleeping.picture]
+    men = Detail(picture(captions=("",)), "ground", "men", "beach")
+    questions = [q for _ in range(20) for q in detail_questions([men], rng)]
+    assert {q.answers for q in questions} == {("on the beach", "beach")}
+    assert any(q.text.startswith("Where are the men") for q in questions)

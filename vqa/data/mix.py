@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from vqa.data.picture import Picture
 from vqa.data.questions.actions import action_questions
 from vqa.data.questions.captions import caption_check, caption_questions
-from vqa.data.questions.colors import color_questions, colored, usual_colors
+from vqa.data.questions.colors import color_questions, colored
 from vqa.data.questions.counts import count_questions
+from vqa.data.questions.details import detail_questions, details
 from vqa.data.questions.names import name_check, name_questions
 from vqa.data.questions.people import people_questions
 from vqa.data.questions.places import indoor_questions, place_check, place_questions
@@ -27,7 +28,16 @@ from vqa.errors import InputError
 from vqa.files import write_jsonl
 
 Task = Literal[
-    "captions", "questions", "presence", "names", "counts", "colors", "actions", "places", "indoors"
+    "captions",
+    "questions",
+    "presence",
+    "names",
+    "counts",
+    "colors",
+    "actions",
+    "details",
+    "places",
+    "indoors",
 ]
 SetName = Literal[
     "flickr8k",
@@ -165,13 +175,15 @@ def _validation(
 def _each(
     task: str, pictures: Sequence[Picture], rng: random.Random
 ) -> Iterator[tuple[Picture, Iterable[Question]]]:
-    if task == "colors":
-        things = {id(p): colored(p) for p in pictures}
-        usual = usual_colors(thing for found in things.values() for thing in found)
-        for picture in pictures:
-            found = things[id(picture)]
-            rng.shuffle(found)
-            yield picture, color_questions(found, rng, usual)
+    if task in ("colors", "details"):  # whose yes and no are paired over all pictures
+        if task == "colors":
+            every = list(color_questions((c for p in pictures for c in colored(p)), rng))
+        else:
+            every = list(detail_questions((d for p in pictures for d in details(p)), rng))
+        of_picture: defaultdict[int, list[Question]] = defaultdict(list)
+        for question in rng.sample(every, k=len(every)):
+            of_picture[id(question.picture)].append(question)
+        yield from ((picture, of_picture[id(picture)]) for picture in pictures)
         return
     makers: dict[str, Callable[[Picture, random.Random], Iterable[Question]]] = {
         "captions": caption_questions,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from vqa.data.picture import Picture
+from vqa.data.questions.either import yes_and_no
 from vqa.data.questions.wording import Question, instruct, word
 from vqa.data.questions.words import is_plural, normal_text
 from vqa.data.tables import document
@@ -64,35 +65,35 @@ def colored(picture: Picture) -> list[Colored]:
     ]
 
 
-def color_questions(
-    things: Iterable[Colored], rng: random.Random, usual: dict[str, Counter[str]]
-) -> Iterator[Question]:
-    """What color, or now and then whether it is a color: yes in half of the cases.
+def color_questions(things: Iterable[Colored], rng: random.Random) -> Iterator[Question]:
+    """What color the things of all pictures are, or now and then whether they have one.
 
-    `usual` counts the colors of each noun over all pictures (`usual_colors`): the wrong color is
-    drawn from it, so that neither noun nor color gives the answer away.
+    Whether a dog is black is asked about as many black dogs as others.
     """
+    by_noun: defaultdict[str, list[Colored]] = defaultdict(list)
     for thing in things:
-        others = {c: n for c, n in usual[thing.noun].items() if c not in thing.color}
-        be = {"noun": thing.noun}
-        if rng.random() < _YES_NO_SHARE and others:
-            right = rng.random() < 0.5
-            color = thing.color if right else rng.choices([*others], [*others.values()])[0]
-            text, answer = word(rng, _SHOWS, color=color, **be), "yes" if right else "no"
-        else:
-            text, answer = word(rng, _WORDINGS, **be), thing.color
-        if is_plural(thing.noun):
-            text = text.replace("Is the color", "Is the\0color").replace(
-                "is the color", "is the\0color"
-            )
-            text = text.replace(" is the ", " are the ").replace("Is the ", "Are the ")
-            text = text.replace("does the", "do the").replace("\0", " ")
-        yield Question(thing.picture, instruct(rng, text), (answer,), "colors", thing.noun)
+        by_noun[thing.noun].append(thing)
+    for these in by_noun.values():
+        chosen = rng.sample(these, k=round(_YES_NO_SHARE * len(these)))
+        either = yes_and_no(chosen, lambda thing: thing.color, _has_none_of, rng)
+        for thing, color, right in either:
+            yield _question(thing, rng, word(rng, _SHOWS, noun=thing.noun, color=color),
+                            "yes" if right else "no")  # fmt: skip
+        done = {id(thing) for thing, _, _ in either}
+        for thing in these:
+            if id(thing) not in done:
+                yield _question(thing, rng, word(rng, _WORDINGS, noun=thing.noun), thing.color)
 
 
-def usual_colors(things: Iterable[Colored]) -> dict[str, Counter[str]]:
-    """How often each noun has each color."""
-    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for thing in things:
-        counts[thing.noun][thing.color] += 1
-    return counts
+def _has_none_of(thing: Colored, color: str) -> bool:
+    return not set(color.split()) & (set(thing.color.split()) - {"and"})
+
+
+def _question(thing: Colored, rng: random.Random, text: str, answer: str) -> Question:
+    if is_plural(thing.noun):
+        text = text.replace("Is the color", "Is the\0color").replace(
+            "is the color", "is the\0color"
+        )
+        text = text.replace(" is the ", " are the ").replace("Is the ", "Are the ")
+        text = text.replace("does the", "do the").replace("\0", " ")
+    return Question(thing.picture, instruct(rng, text), (answer,), "colors", thing.noun)
