@@ -96,7 +96,7 @@ def test_every_row_says_task_and_source(mix: Mix) -> None:
 def test_presence_is_balanced_for_every_object_and_source(mix: Mix) -> None:
     rows = [row for row in mix.train if row["task"] == "presence"]
     for source in ("flickr8k", "tinyimagenet"):
-        said = Counter(row["answers"][0] for row in rows if row["source"] == source)
+        said = Counter(row["answers"][-1] for row in rows if row["source"] == source)
         assert said["yes"] == said["no"] > 0
     asked: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in mix.validation["presence"]:

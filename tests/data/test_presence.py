@@ -78,7 +78,7 @@ def mixed(count: int) -> list[Known]:
 
 def test_as_often_yes_as_no_for_every_object() -> None:
     questions = list(presence_questions(mixed(200), random.Random(0), each=30, per_picture=2))
-    counts = Counter((q.about, q.answers[0]) for q in questions)
+    counts = Counter((q.about, q.answers[-1]) for q in questions)
     for name in ("dog", "ball", "car", "tree"):
         assert counts[name, "yes"] == counts[name, "no"] == 30
     assert max(Counter(q.picture.path for q in questions).values()) <= 2
@@ -90,7 +90,7 @@ def test_answers_are_right_and_the_seed_decides() -> None:
     first = list(presence_questions(pictures, random.Random(3), each=10, per_picture=3))
     for question in first:
         item = of_path[question.picture.path]
-        assert (question.about in item.present) == (question.answers[0] == "yes")
+        assert (question.about in item.present) == (question.answers[-1] == "yes")
     assert first == list(presence_questions(pictures, random.Random(3), each=10, per_picture=3))
 
 
@@ -108,7 +108,7 @@ def test_no_is_mostly_asked_where_the_object_would_be_likely() -> None:
         for i in range(200)
     ]
     questions = presence_questions(pictures, random.Random(0), each=20, per_picture=9)
-    no = [q for q in questions if q.about == "ball" and q.answers == ("no",)]
+    no = [q for q in questions if q.about == "ball" and q.answers[-1] == "no"]
     likely = [q for q in no if q.picture.path.name.startswith("l")]
     assert len(likely) >= 0.5 * len(no)  # by chance it would be a tenth
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from vqa.data.picture import Picture
-from vqa.data.questions.wording import Question, instruct, word
+from vqa.data.questions.wording import Question, asked, word
 from vqa.data.questions.words import is_plural
 from vqa.data.tables import document
 
@@ -56,7 +56,8 @@ def action_questions(picture: Picture, rng: random.Random) -> Iterator[Question]
         # what most captions say comes first
         answers = tuple(dict.fromkeys(sorted(order, key=lambda a: -verbs[a.split()[0]])))
         text = word(rng, _WORDINGS, be=be, who=who)
-        yield Question(picture, instruct(rng, text), answers, "actions", who)
+        sentence = f"the {who} {be} {answers[0]}"
+        yield asked(picture, rng, text, answers, "actions", who, sentence)
 
 
 def subject_and_action(caption: str) -> tuple[str, str] | None:

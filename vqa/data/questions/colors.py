@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from vqa.data.picture import Picture
 from vqa.data.questions.either import yes_and_no
-from vqa.data.questions.wording import Question, instruct, word
+from vqa.data.questions.wording import Question, asked, word
 from vqa.data.questions.words import is_plural, normal_text
 from vqa.data.tables import document
 
@@ -77,23 +77,28 @@ def color_questions(things: Iterable[Colored], rng: random.Random) -> Iterator[Q
         chosen = rng.sample(these, k=round(_YES_NO_SHARE * len(these)))
         either = yes_and_no(chosen, lambda thing: thing.color, _has_none_of, rng)
         for thing, color, right in either:
-            yield _question(thing, rng, word(rng, _SHOWS, noun=thing.noun, color=color),
-                            "yes" if right else "no")  # fmt: skip
+            text = word(rng, _SHOWS, noun=thing.noun, color=color)
+            said = f"yes, the {thing.noun} is" if right else f"no, the {thing.noun} is not"
+            yield _question(thing, rng, text, "yes" if right else "no", f"{said} {color}")
         done = {id(thing) for thing, _, _ in either}
         for thing in these:
             if id(thing) not in done:
-                yield _question(thing, rng, word(rng, _WORDINGS, noun=thing.noun), thing.color)
+                text, said = word(rng, _WORDINGS, noun=thing.noun), f"the {thing.noun} is"
+                yield _question(thing, rng, text, thing.color, f"{said} {thing.color}")
 
 
 def _has_none_of(thing: Colored, color: str) -> bool:
     return not set(color.split()) & (set(thing.color.split()) - {"and"})
 
 
-def _question(thing: Colored, rng: random.Random, text: str, answer: str) -> Question:
+def _question(
+    thing: Colored, rng: random.Random, text: str, answer: str, sentence: str
+) -> Question:
     if is_plural(thing.noun):
+        sentence = sentence.replace(f"the {thing.noun} is", f"the {thing.noun} are")
         text = text.replace("Is the color", "Is the\0color").replace(
             "is the color", "is the\0color"
         )
         text = text.replace(" is the ", " are the ").replace("Is the ", "Are the ")
         text = text.replace("does the", "do the").replace("\0", " ")
-    return Question(thing.picture, instruct(rng, text), (answer,), "colors", thing.noun)
+    return asked(thing.picture, rng, text, (answer,), "colors", thing.noun, sentence)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from vqa.data.picture import Picture
-from vqa.data.questions.wording import Question, instruct, word
+from vqa.data.questions.wording import Question, asked, word
 from vqa.data.questions.words import NUMBERS, is_countable, normal_text, plural
 
 _WORDINGS = (
@@ -56,7 +56,11 @@ def count_questions(
         text = word(rng, wordings, many=plural(name))
         number = str(counts[name])
         answers = (number, *(w for w, n in NUMBERS.items() if n == counts[name]))
-        yield Question(picture, text if check else instruct(rng, text), answers, "counts", number)
+        if check:
+            yield Question(picture, text, answers, "counts", number)
+            continue
+        said = f"is {answers[-1]} {name}" if number == "1" else f"are {answers[-1]} {plural(name)}"
+        yield asked(picture, rng, text, answers, "counts", number, f"there {said}")
 
 
 def _from_boxes(picture: Picture) -> dict[str, int]:

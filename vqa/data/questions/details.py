@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from vqa.data.picture import Picture
 from vqa.data.questions.either import yes_and_no
-from vqa.data.questions.wording import Question, instruct, word
+from vqa.data.questions.wording import Question, asked, word
 from vqa.data.questions.words import is_plural, normal_text, with_article
 from vqa.data.tables import document
 
@@ -149,22 +149,35 @@ def _open(detail: Detail, rng: random.Random) -> Question:
     if detail.kind == "ground":
         where = _where(detail.value)
         answers = (where, detail.value)
-    return _question(detail, rng, text, answers)
+    said = f"the {detail.who} {be}"
+    sentence = {
+        "worn": f"{said} wearing {with_article(detail.value)}",
+        "held": f"{said} holding {with_article(detail.value)}",
+        "sport": f"the sport is {detail.value}",
+        "ground": f"{said} {answers[0]}",
+    }[detail.kind]
+    return asked(detail.picture, rng, text, answers, "details", detail.value, sentence)
 
 
 def _either(detail: Detail, rng: random.Random, value: str, right: bool) -> Question:
     be = "Are" if is_plural(detail.who) else "Is"
-    asked = word(
+    text = word(
         rng, _EITHER[detail.kind], who=detail.who, Be=be, value=value, a=with_article(value),
         where=_where(value), playing=value if value.endswith("ing") else f"playing {value}",
     )  # fmt: skip
     if be == "Are":
-        asked = asked.replace("Does the", "Do the")
-    return _question(detail, rng, asked, ("yes" if right else "no",))
-
-
-def _question(detail: Detail, rng: random.Random, text: str, answers: tuple[str, ...]) -> Question:
-    return Question(detail.picture, instruct(rng, text), answers, "details", detail.value)
+        text = text.replace("Does the", "Do the")
+    said = f"the {detail.who} {be.lower()}{'' if right else ' not'}"
+    sentence = {
+        "worn": f"{said} wearing {with_article(value)}",
+        "sport": f"it is{'' if right else ' not'} {value}",
+        "pose": f"{said} {value}",
+        "ground": f"{said} {_where(value)}",
+    }[detail.kind]
+    answer = "yes" if right else "no"
+    return asked(
+        detail.picture, rng, text, (answer,), "details", detail.value, f"{answer}, {sentence}"
+    )
 
 
 def _where(ground: str) -> str:

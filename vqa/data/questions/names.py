@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterator
 
 from vqa.data.picture import Label, Picture
-from vqa.data.questions.wording import Question, instruct, word
-from vqa.data.questions.words import normal_text, plural
+from vqa.data.questions.wording import Question, asked, word
+from vqa.data.questions.words import is_plural, normal_text, plural, with_article
 from vqa.data.tables import document
 
 _MAIN = (
@@ -101,8 +101,10 @@ def name_questions(picture: Picture, rng: random.Random) -> Iterator[Question]:
     everyday = tuple(dict.fromkeys((label.everyday, *names)))
 
     def make(wordings: tuple[str, ...], answers: tuple[str, ...], **fields: str) -> Question:
-        text = instruct(rng, word(rng, wordings, **fields))
-        return Question(picture, text, answers, "names", label.name)
+        text = word(rng, wordings, **fields)
+        be = "are" if is_plural(answers[0]) else "is"
+        sentence = f"th{'ese' if be == 'are' else 'is'} {be} {with_article(answers[0])}"
+        return asked(picture, rng, text, answers, "names", label.name, sentence)
 
     found = [make(_MAIN, names)]
     if label.category in _ASKED:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 from vqa.data.picture import Picture
-from vqa.data.questions.wording import Question, instruct
+from vqa.data.questions.wording import Question, asked
 from vqa.data.readers.daquar import natural_answer, natural_question
 
 _RAW_SHARE = 0.15  # as the data set writes it: `what is on the table in the image3 ?`
@@ -22,5 +22,7 @@ def people_questions(
     for question, answer in pairs:
         text = natural_question(question)
         if not check:
-            text = question if rng.random() < _RAW_SHARE else instruct(rng, text)
+            text = question if rng.random() < _RAW_SHARE else text
+            yield asked(picture, rng, text, (natural_answer(answer),), "questions")
+            continue
         yield Question(picture, text, (natural_answer(answer),), "questions")

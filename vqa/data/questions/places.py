@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 from vqa.data.picture import Picture
-from vqa.data.questions.wording import Question, instruct, word
+from vqa.data.questions.wording import Question, asked, word
 from vqa.data.questions.words import normal_text, with_article
 from vqa.data.tables import document, rows
 
@@ -62,7 +62,8 @@ def place_questions(picture: Picture, rng: random.Random) -> Iterator[Question]:
     name, _ = place(picture)
     if name:
         wordings = _ROOM if name in _ROOMS and rng.random() < 0.3 else _PLACE
-        yield Question(picture, instruct(rng, word(rng, wordings)), (name,), "places", name)
+        sentence = f"this is {with_article(name)}"
+        yield asked(picture, rng, word(rng, wordings), (name,), "places", name, sentence)
 
 
 def place_check(picture: Picture, rng: random.Random) -> Iterator[Question]:
@@ -78,6 +79,7 @@ def indoor_questions(picture: Picture, rng: random.Random) -> Iterator[Question]
     _, where = place(picture)
     if not where:
         return
+    sentence = f"it is {where}"
     if rng.random() < 0.5:
         text, answer = word(rng, _IN_OR_OUT), where
         if "inside or outside" in text:
@@ -86,7 +88,8 @@ def indoor_questions(picture: Picture, rng: random.Random) -> Iterator[Question]
         asked_indoors = rng.random() < 0.5
         text = word(rng, _IN if asked_indoors else _OUT)
         answer = "yes" if asked_indoors == (where == "indoors") else "no"
-    yield Question(picture, instruct(rng, text), (answer,), "indoors", where)
+        sentence = f"{answer}, {sentence}"
+    yield asked(picture, rng, text, (answer,), "indoors", where, sentence)
 
 
 def _scenes() -> dict[str, tuple[str, str]]:

@@ -17,7 +17,7 @@ from itertools import islice
 
 from vqa.data.picture import Picture
 from vqa.data.questions.rooms import present_and_absent
-from vqa.data.questions.wording import Question, instruct, word
+from vqa.data.questions.wording import Question, asked, word
 from vqa.data.questions.words import (
     is_countable,
     is_plural,
@@ -119,7 +119,7 @@ def presence_questions(
 
     `check` asks in one plain wording, for measuring.
     """
-    asked: Counter[int] = Counter()
+    times: Counter[int] = Counter()
     together = _together(pictures)
     with_it: defaultdict[str, list[int]] = defaultdict(list)
     without: defaultdict[str, list[int]] = defaultdict(list)
@@ -131,8 +131,8 @@ def presence_questions(
     # scarce objects first: they find pictures that are still free
     names = sorted(with_it, key=lambda n: (min(len(with_it[n]), len(without[n])), n))
     for name in names:
-        yes = [i for i in with_it[name] if asked[i] < per_picture]
-        no = [i for i in without[name] if asked[i] < per_picture]
+        yes = [i for i in with_it[name] if times[i] < per_picture]
+        no = [i for i in without[name] if times[i] < per_picture]
         rng.shuffle(yes)
         rng.shuffle(no)
         likely = {
@@ -146,9 +146,16 @@ def presence_questions(
         chosen += list(islice((i for i in no if i not in rest), many - len(chosen)))
         for answer, indices in (("yes", yes[:many]), ("no", chosen)):
             for index in indices:
-                asked[index] += 1
-                text = _check(name) if check else instruct(rng, _text(name, rng))
-                yield Question(pictures[index].picture, text, (answer,), "presence", name)
+                times[index] += 1
+                shown = pictures[index].picture
+                if check:
+                    yield Question(shown, _check(name), (answer,), "presence", name)
+                    continue
+                be = "are" if is_plural(name) else "is"
+                some = with_article(name) if answer == "yes" else f"no {name}"
+                sentence = f"{answer}, there {be} {some} in the picture"
+                text = _text(name, rng)
+                yield asked(shown, rng, text, (answer,), "presence", name, sentence)
 
 
 def _together(pictures: Sequence[Known]) -> defaultdict[str, defaultdict[str, float]]:

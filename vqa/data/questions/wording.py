@@ -16,7 +16,14 @@ _BRIEFLY = (
     "Answer briefly.",
     "Give a short answer.",
 )
-_SHARE_WITH_INSTRUCTION = 0.35
+_FULLY = (
+    "Answer in a full sentence.",
+    "Answer with a complete sentence.",
+    "Please answer in a sentence.",
+    "Reply with a full sentence.",
+)
+_SHARE_BRIEFLY = 0.35
+_SHARE_FULLY = 0.1
 
 
 @dataclass(frozen=True)
@@ -35,8 +42,23 @@ def word(rng: random.Random, wordings: Sequence[str], **fields: str) -> str:
     return rng.choice(wordings).format(image=rng.choice(PLACES_OF_A_PICTURE), **fields)
 
 
-def instruct(rng: random.Random, question: str) -> str:
-    """The question, now and then with an instruction to answer in a word or a phrase."""
-    if rng.random() >= _SHARE_WITH_INSTRUCTION:
-        return question
-    return f"{question}{rng.choice((' ', chr(10)))}{rng.choice(_BRIEFLY)}"
+def asked(
+    picture: Picture,
+    rng: random.Random,
+    text: str,
+    answers: tuple[str, ...],
+    task: str,
+    about: str = "",
+    sentence: str = "",
+) -> Question:
+    """The question, now and then with an instruction to answer in a word or in a sentence.
+
+    Without an instruction the answer is short. `sentence` is the answer as a sentence.
+    """
+    draw = rng.random()
+    if draw < _SHARE_BRIEFLY:
+        text = f"{text}{rng.choice((' ', chr(10)))}{rng.choice(_BRIEFLY)}"
+    elif sentence and draw < _SHARE_BRIEFLY + _SHARE_FULLY:
+        text = f"{text}{rng.choice((' ', chr(10)))}{rng.choice(_FULLY)}"
+        answers = (f"{sentence[0].upper()}{sentence[1:]}.", *answers)
+    return Question(picture, text, answers, task, about)
