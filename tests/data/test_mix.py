@@ -54,13 +54,20 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(root: Path) -> MixSettings:
     sets = {
         "flickr8k": {
-            "rows": {"captions": 2, "presence": 2, "colors": 1, "counts": 1, "indoors": 1},
+            "rows": {
+                "captions": 2,
+                "presence": 2,
+                "colors": 1,
+                "counts": 1,
+                "indoors": 1,
+                "refusals": 1,
+            },
             "check": {"captions": 100, "presence": 100, "counts": 50},
         },
         "daquar": {"rows": {"questions": 9}, "check": {"questions": 50}, "validation": 0.3},
         "tinyimagenet": {"rows": {"names": 2, "presence": 1}, "check": {"names": 20}},
     }
-    return MixSettings.model_validate({"data_root": root, "sets": sets})
+    return MixSettings.model_validate({"data_root": root, "sets": sets, "chat": 2})
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +76,7 @@ def mix(settings: MixSettings) -> Mix:
 
 
 def test_no_picture_is_on_both_sides(mix: Mix) -> None:
-    train = {row["image"] for row in mix.train}
+    train = {row["image"] for row in mix.train if "image" in row}
     held_out = {row["image"] for rows in mix.validation.values() for row in rows}
     assert train and held_out and not train & held_out
     rooms = [
@@ -83,9 +90,15 @@ def test_every_row_says_task_and_source(mix: Mix) -> None:
     tasks = defaultdict(set)
     for row in mix.train:
         tasks[row["source"]].add(row["task"])
+        if row["source"] == "chat":
+            assert not row["images"] and row["answers"][0]
+            continue
         assert row["image"].startswith(f"{row['source']}/")
-    assert tasks["flickr8k"] == {"captions", "presence", "colors", "counts", "indoors"}
+    assert tasks["flickr8k"] == {
+        "captions", "presence", "colors", "counts", "indoors", "refusals",
+    }  # fmt: skip
     assert tasks["daquar"] == {"questions"}
+    assert tasks["chat"] == {"chat"}
     assert set(mix.validation) == {"captions", "presence", "counts", "daquar", "names"}
     ids = [row["id"] for row in mix.train] + [
         row["id"] for rows in mix.validation.values() for row in rows
@@ -105,7 +118,7 @@ def test_presence_is_balanced_for_every_object_and_source(mix: Mix) -> None:
 
 
 def test_rows_of_a_picture_are_together(mix: Mix) -> None:
-    order = [row["image"] for row in mix.train]
+    order = [row["image"] for row in mix.train if "image" in row]
     changes = sum(a != b for a, b in pairwise(order))
     assert changes == len(set(order)) - 1
 
@@ -130,7 +143,7 @@ def test_written_rows_can_be_read(mix: Mix, root: Path, tmp_path: Path) -> None:
     write(mix, tmp_path)
     examples = list(read(tmp_path / "train.jsonl", root))
     assert len(examples) == len(mix.train)
-    assert all(Path(example.images[0]).is_file() for example in examples)
+    assert all(Path(image).is_file() for example in examples for image in example.images)
     assert examples[0].extra == {"task": mix.train[0]["task"], "source": mix.train[0]["source"]}
 
 

@@ -13,6 +13,7 @@ from vqa.data.questions.details import Detail, detail_questions, details
 from vqa.data.questions.names import main_object, name_questions
 from vqa.data.questions.people import people_questions
 from vqa.data.questions.places import indoor_questions, place
+from vqa.data.questions.refusals import REFUSAL, refusal_questions
 from vqa.data.questions.words import clean_caption, is_plural, normal_text, plural, with_article
 from vqa.data.tables import document, labels, rows
 
@@ -260,3 +261,11 @@ def test_a_sentence_is_answered_where_it_is_asked_for() -> None:
     two = picture(captions=("Two dogs run .", "There are two dogs ."))
     counted = [q for seed in range(99) for q in count_questions(two, random.Random(seed))]
     assert {q.answers[0] for q in counted} == {"2", "There are two dogs."}
+
+
+def test_what_no_picture_tells_is_refused() -> None:
+    shown = picture(captions=("A man and two dogs run .",))
+    found = [q for seed in range(300) for q in refusal_questions(shown, random.Random(seed))]
+    assert 20 < len(found) < 90 and {q.answers for q in found} == {(REFUSAL,)}
+    assert any("the man" in q.text for q in found) and not any("dogs" in q.text for q in found)
+    assert not any("{" in q.text for q in found)

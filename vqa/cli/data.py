@@ -47,7 +47,7 @@ def build(
     assert settings.out is not None
     write(mix, settings.out)
     tasks = Counter(row["task"] for row in mix.train)
-    pictures = len({row["image"] for row in mix.train})
+    pictures = len({row["image"] for row in mix.train if "image" in row})
     typer.echo(f"{settings.out}/train.jsonl: {len(mix.train)} rows about {pictures} pictures")
     typer.echo("  " + ", ".join(f"{task} {count}" for task, count in tasks.most_common()))
     for name, rows in sorted(mix.validation.items()):

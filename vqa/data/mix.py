@@ -22,8 +22,10 @@ from vqa.data.questions.names import name_check, name_questions
 from vqa.data.questions.people import people_questions
 from vqa.data.questions.places import indoor_questions, place_check, place_questions
 from vqa.data.questions.presence import known, known_labels, presence_questions
+from vqa.data.questions.refusals import refusal_questions
 from vqa.data.questions.wording import Question
 from vqa.data.sets import SETS
+from vqa.data.tables import document
 from vqa.errors import InputError
 from vqa.files import write_jsonl
 
@@ -38,6 +40,7 @@ Task = Literal[
     "details",
     "places",
     "indoors",
+    "refusals",
 ]
 SetName = Literal[
     "flickr8k",
@@ -72,6 +75,7 @@ class MixSettings(BaseModel):
     data_root: Path | None = None  # a folder with one folder for each set
     out: Path | None = None  # where train.jsonl and val/ are written
     seed: int = 0
+    chat: int = Field(0, ge=0)  # how often each question without a picture comes
     sets: dict[SetName, SetSettings]
 
 
@@ -114,7 +118,17 @@ def build(settings: MixSettings) -> Mix:
     # in the order of a hash: the first rows of a file are a fair sample of it
     for row in sorted(rows, key=lambda row: sha256(row["id"].encode()).hexdigest()):
         by_task[_FILES.get(row["task"], row["task"])].append(row)
-    return Mix(_by_picture(list(_rows(train, settings.data_root)), rng), dict(by_task))
+    learned = _by_picture(list(_rows(train, settings.data_root)), rng)
+    return Mix([*learned, *_chat(settings.chat)], dict(by_task))
+
+
+def _chat(times: int) -> Iterator[dict[str, Any]]:
+    for time in range(times):
+        for number, pair in enumerate(document("chat"), start=1):
+            yield {
+                "id": f"chat/{number}-{time}", "images": [], "question": pair["q"],
+                "answers": [pair["a"]], "task": "chat", "source": "chat",
+            }  # fmt: skip
 
 
 def write(mix: Mix, out: Path) -> None:
@@ -192,6 +206,7 @@ def _each(
         "actions": action_questions,
         "places": place_questions,
         "indoors": indoor_questions,
+        "refusals": refusal_questions,
     }
     for picture in pictures:
         yield picture, makers[task](picture, rng)
