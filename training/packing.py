@@ -51,22 +51,22 @@ Row = list[Group]
 class Groups:
     """Which examples share a prefix, by their numbers."""
 
-    members: NDArray[np.int64]  # [E] examples, group after group
-    starts: NDArray[np.int64]  # [G + 1] where each group begins
-    tokens: NDArray[np.int64]  # [G] tokens of each group, its prefix counted once
+    members: NDArray[np.int32]  # [E] examples, group after group
+    starts: NDArray[np.int32]  # [G + 1] where each group begins
+    tokens: NDArray[np.int32]  # [G] tokens of each group, its prefix counted once
 
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitem__(self, number: int) -> NDArray[np.int64]:
+    def __getitem__(self, number: int) -> NDArray[np.int32]:
         return self.members[self.starts[number] : self.starts[number + 1]]
 
 
 def group(
-    examples: NDArray[np.int64],
+    examples: NDArray[np.int32],
     keys: NDArray[np.uint64],
     cuts: NDArray[np.int32],
-    lengths: NDArray[np.int64],
+    lengths: NDArray[np.int32],
     max_tokens: int,
 ) -> Groups:
     """Join examples with equal keys, each group at most `max_tokens` if it has more than one.
@@ -75,9 +75,9 @@ def group(
     those of all examples [R]. The order of the examples is kept within a group.
     """
     members = examples[np.argsort(keys[examples], kind="stable")]
-    starts, tokens = [0], []
+    starts, tokens = array("i", [0]), array("i")  # lists of a million numbers would be large
     last, used = None, 0
-    for place, example in enumerate(members.tolist()):
+    for place, example in enumerate(members):
         key, cut, length = keys[example], int(cuts[example]), int(lengths[example])
         if key == last and used + length - cut <= max_tokens:
             used += length - cut
@@ -89,37 +89,39 @@ def group(
     if len(members):
         starts.append(len(members))
         tokens.append(used)
-    return Groups(members, np.array(starts, dtype=np.int64), np.array(tokens, dtype=np.int64))
+    return Groups(members, np.array(starts), np.array(tokens))
 
 
 @dataclass(frozen=True)
 class Rows:
     """Groups in rows, by their numbers."""
 
-    groups: NDArray[np.int64]  # all rows' groups, row after row
-    starts: NDArray[np.int64]  # [rows + 1]
+    groups: NDArray[np.int32]  # all rows' groups, row after row
+    starts: NDArray[np.int32]  # [rows + 1]
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def __getitem__(self, number: int) -> NDArray[np.int64]:
+    def __getitem__(self, number: int) -> NDArray[np.int32]:
         return self.groups[self.starts[number] : self.starts[number + 1]]
 
 
-def pack(tokens: NDArray[np.int64], max_tokens: int, seed: int, window: int = 16) -> Rows:
+def pack(tokens: NDArray[np.int32], max_tokens: int, seed: int, window: int = 16) -> Rows:
     """Fill rows of at most `max_tokens` with groups of so many tokens each [G], in random order.
 
     Each goes into the first of the open rows that has room. At most `window` are open: where
     another is needed, the fullest is closed.
     """
-    groups, starts = array("q"), array("q", [0])
+    groups, starts = array("i"), array("i", [0])
 
     def close(row: list[int]) -> None:
         groups.extend(row)
         starts.append(len(groups))
 
     open_rows: list[tuple[int, list[int]]] = []  # tokens so far, groups
-    for item in map(int, np.random.default_rng(seed).permutation(len(tokens))):
+    for item in map(
+        int, np.random.default_rng(seed).permutation(np.arange(len(tokens), dtype=np.int32))
+    ):
         size = int(tokens[item])
         for index, (used, row) in enumerate(open_rows):
             if used + size <= max_tokens:
@@ -134,7 +136,7 @@ def pack(tokens: NDArray[np.int64], max_tokens: int, seed: int, window: int = 16
                 close(fullest[1])
     for _, row in open_rows:
         close(row)
-    return Rows(np.array(groups, dtype=np.int64), np.array(starts, dtype=np.int64))
+    return Rows(np.array(groups), np.array(starts))
 
 
 def joined(examples: Sequence[Encoded], cut: int) -> Group:

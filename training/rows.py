@@ -103,9 +103,9 @@ class Planned:
     """Which rows of the data are trained on, in which order, and which are measured."""
 
     tokens: Tokens
-    trained: NDArray[np.int64]  # rows of `tokens`
+    trained: NDArray[np.int32]  # rows of `tokens`
     checked: Tokens
-    measured: NDArray[np.int64]  # rows of `checked`
+    measured: NDArray[np.int32]  # rows of `checked`
     prints: dict[str, str]  # fingerprints of the pictures' files by path
     groups: Groups
     rows: Rows
@@ -128,9 +128,9 @@ def plan(settings: TrainSettings, config: Any, processor: Any) -> Planned:
     prints = fingerprints(sorted({*tokens.paths, *checked.paths}))
     if own is None:
         apart = kept_apart(tokens, prints, settings.validation.share, settings.seed)
-        trained, measured = np.flatnonzero(~apart), np.flatnonzero(apart)
+        trained, measured = _numbers(~apart), _numbers(apart)
     else:
-        trained, measured = np.arange(len(tokens)), np.arange(len(checked))
+        trained, measured = (np.arange(len(rows), dtype=np.int32) for rows in (tokens, checked))
         _refuse_leaks(tokens, checked, prints, settings)
     measured = _spread(measured, settings.validation.rows, settings.seed)
     groups = _groups(tokens, trained, settings)
@@ -220,14 +220,18 @@ def _refuse_leaks(
             )
 
 
-def _spread(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+def _numbers(chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
+    return np.flatnonzero(chosen).astype(np.int32)
+
+
+def _spread(rows: NDArray[np.int32], most: int, seed: int) -> NDArray[np.int32]:
     """At most so many of the rows, drawn at random, in their order."""
     if len(rows) <= most:
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
 
 
-def _groups(tokens: Tokens, rows: NDArray[np.int64], settings: TrainSettings) -> Groups:
+def _groups(tokens: Tokens, rows: NDArray[np.int32], settings: TrainSettings) -> Groups:
     arrays = tokens.arrays
     return group(rows, arrays["groups"], arrays["cuts"], tokens.lengths, settings.row_tokens)
 
@@ -240,12 +244,10 @@ def _epochs(tokens: Tokens, groups: Groups, settings: TrainSettings) -> Rows:
         raise InputError(f"repeat: no row of {settings.data} has the source {sorted(unknown)[0]}")
     source = tokens.arrays["sources"][groups.members[groups.starts[:-1]]]  # [G]
     packed: list[Rows] = []
-    chosen: list[NDArray[np.int64]] = []
+    chosen: list[NDArray[np.int32]] = []
     for epoch in range(math.ceil(settings.epochs)):
         parts = [
-            repeated(
-                np.flatnonzero(source == n), settings.repeat.get(name, 1), settings.seed + epoch
-            )
+            repeated(_numbers(source == n), settings.repeat.get(name, 1), settings.seed + epoch)
             for n, name in enumerate(names)
         ]
         numbers = np.concatenate(parts)
@@ -262,26 +264,24 @@ def _first(packed: Sequence[Rows], count: int) -> Rows:
     """The first `count` rows of several packings, one after the other."""
     groups = np.concatenate([rows.groups for rows in packed])
     sizes = np.concatenate([np.diff(rows.starts) for rows in packed])[:count]
-    starts = np.concatenate([[0], np.cumsum(sizes)])
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
     return Rows(groups[: starts[-1]], starts)
 
 
-def repeated(items: NDArray[np.int64], times: float, seed: int) -> NDArray[np.int64]:
+def repeated(items: NDArray[np.int32], times: float, seed: int) -> NDArray[np.int32]:
     """The items `times` over; a fraction is a random part of them."""
     part = random.Random(seed).sample(range(len(items)), round(len(items) * (times % 1)))
     return np.concatenate([np.tile(items, int(times)), items[part]])
 
 
-def _paths(tokens: Tokens, rows: NDArray[np.int64]) -> set[str]:
+def _paths(tokens: Tokens, rows: NDArray[np.int32]) -> set[str]:
     starts, pictures = tokens.arrays["picture_starts"], tokens.arrays["pictures"]
     if len(rows) == len(tokens):
         return set(tokens.paths)
-    found = [pictures[starts[row] : starts[row + 1]] for row in rows.tolist()]
-    return (
-        {tokens.paths[place] for place in np.unique(np.concatenate(found)).tolist()}
-        if found
-        else set()
-    )
+    chosen = np.zeros(len(tokens), dtype=np.bool_)
+    chosen[rows] = True
+    places = np.unique(pictures[np.repeat(chosen, np.diff(starts))])
+    return {tokens.paths[place] for place in places.tolist()}
 
 
 def _features(model: Any, processor: Any, planned: Planned) -> Pictures:

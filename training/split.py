@@ -27,6 +27,6 @@ def kept_apart(
     groups = together(shown)
     held = held_out(groups.values(), share, seed)
     apart = np.array([groups[prints[path]] in held for path in tokens.paths], dtype=np.bool_)
-    with_pictures = np.flatnonzero(np.diff(starts))
-    chosen[with_pictures] = apart[pictures[starts[with_pictures]]]
+    with_pictures = np.diff(starts) > 0
+    chosen[with_pictures] = apart[pictures[starts[:-1][with_pictures]]]
     return chosen

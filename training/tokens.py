@@ -57,9 +57,9 @@ class Tokens:
         return found
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> NDArray[np.int32]:
         """Tokens of each row [R]."""
-        return np.diff(self.arrays["starts"])
+        return np.diff(self.arrays["starts"]).astype(np.int32)
 
 
 def tokens_of(
