@@ -147,7 +147,7 @@ class Best(TrainerCallback):  # type: ignore[misc]
 
 
 def best_of(entries: list[dict[str, Any]], by: str) -> dict[str, Any]:
-    """The log entry of the best validation; of equal ones the first."""
+    """The log entry of the best validation; of equal answers that of less loss, then the first."""
     if by == "metric" and all("eval_metric" in entry for entry in entries):
-        return max(entries, key=lambda entry: float(entry["eval_metric"]))
+        return max(entries, key=lambda entry: (entry["eval_metric"], -entry["eval_loss"]))
     return min(entries, key=lambda entry: float(entry["eval_loss"]))

@@ -8,7 +8,8 @@ from typing import Any
 
 from vqa.files import atomic_write
 
-_SMOOTH = 0.9  # share of the past in the drawn line of the training loss
+_SMOOTH = 0.9  # most of the past in the drawn line of the training loss; less in short runs
+_SHORT = 20  # entries
 
 
 def draw(log: Sequence[dict[str, Any]], path: Path) -> None:
@@ -44,8 +45,9 @@ def draw(log: Sequence[dict[str, Any]], path: Path) -> None:
 def _smoothed(values: Sequence[float]) -> list[float]:
     """An exponential mean, corrected for its start."""
     mean, weight, found = 0.0, 0.0, []
+    past = min(_SMOOTH, len(values) / (len(values) + _SHORT))
     for value in values:
-        mean = _SMOOTH * mean + (1 - _SMOOTH) * value
-        weight = _SMOOTH * weight + (1 - _SMOOTH)
+        mean = past * mean + (1 - past) * value
+        weight = past * weight + (1 - past)
         found.append(mean / weight)
     return found

@@ -137,8 +137,8 @@ def _card(
         "",
         f"# {output.name}",
         "",
-        f"{base}, {how}, trained for {steps} steps on {described['rows']} rows about "
-        f"{described['pictures']} pictures of `{Path(settings['data']).name}`.",
+        f"{base}, {how}, trained for {steps} steps ({_length(settings)}) on {described['rows']} "
+        f"rows about {described['pictures']} pictures of `{Path(settings['data']).name}`.",
         "",
         "```bash",
         f"vqa ask --model {output} PHOTO QUESTION",
@@ -155,6 +155,12 @@ def _card(
     if (output / "curves.png").is_file():
         lines += ["", "![curves](curves.png)"]
     return "\n".join(lines) + "\n"
+
+
+def _length(settings: Mapping[str, Any]) -> str:
+    if settings["max_steps"] is not None:
+        return f"max_steps {settings['max_steps']}"
+    return f"{settings['epochs']:g} epoch{'' if settings['epochs'] == 1 else 's'}"
 
 
 def _measured(
@@ -178,9 +184,10 @@ def _samples(output: Path, first: int, last: int) -> list[str]:
             return []
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
-    pairs = list(zip(rows(first), rows(last), strict=False))[:_SHOWN]
+    pairs = list(zip(rows(first), rows(last), strict=False))
     if not pairs:
         return []
+    pairs = pairs[:: max(1, -(-len(pairs) // _SHOWN))]  # rows about a picture stand together
     lines = ["| picture | question | in the data | before | after |", "|---|---|---|---|---|"]
     for before, after in pairs:
         cells = [

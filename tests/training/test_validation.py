@@ -111,13 +111,14 @@ def test_a_validation_file_with_a_training_picture_is_refused(tmp_path, data, co
     assert (described["rows"], described["validation_rows"]) == (16, 1)
 
 
-@pytest.mark.parametrize(("by", "expected"), [("loss", 1), ("metric", 2)])
+@pytest.mark.parametrize(("by", "expected"), [("loss", 1), ("metric", 3)])
 def test_the_best_is_the_first_of_equals(by: str, expected: int) -> None:
     entries = [
         {"step": 0, "eval_loss": 3.0, "eval_metric": 0.1},
         {"step": 1, "eval_loss": 1.0, "eval_metric": 0.2},
-        {"step": 2, "eval_loss": 1.0, "eval_metric": 0.3},
-        {"step": 3, "eval_loss": 2.0, "eval_metric": 0.3},
+        {"step": 2, "eval_loss": 2.0, "eval_metric": 0.3},
+        {"step": 3, "eval_loss": 1.0, "eval_metric": 0.3},
+        {"step": 4, "eval_loss": 1.0, "eval_metric": 0.3},
     ]
     assert best_of(entries, by)["step"] == expected
 
