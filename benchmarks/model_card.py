@@ -1,7 +1,7 @@
 """The table of measurements in docs/model-card.md, as Markdown.
 
     vqa data build mix data_root=DIR out=MIX
-    python benchmarks/model_card.py --mix MIX --images DIR --out MEASURED
+    python benchmarks/model_card.py --mix MIX --out MEASURED
 
 Answers the validation rows of the mix with their own pictures, with blank ones and with other rows'
 pictures, as `vqa predict` does, and scores them as `vqa score` does. What `--out` has already is
@@ -44,7 +44,6 @@ CONDITIONS: tuple[Condition, ...] = ("seen", "blind", "swap")
 
 def main(
     mix: Annotated[Path, typer.Option(help="What `vqa data build mix` made.")],
-    images: Annotated[Path, typer.Option(help="Root of its pictures.")],
     out: Annotated[Path, typer.Option(help="Where predictions and scores go.")],
     model: Annotated[str, typer.Option(help="As for `vqa predict`.")] = "embedded",
     rows: Annotated[int | None, typer.Option(help="At most so many rows of each file.")] = None,
@@ -59,7 +58,7 @@ def main(
         out.mkdir(parents=True, exist_ok=True)
         found: list[tuple[str, Scores]] = []
         for name, metric_name, title in ROWS:
-            examples = list(read(mix / "val" / f"{name}.jsonl", images))[:rows]
+            examples = list(read(mix / "val" / f"{name}.jsonl", mix))[:rows]
             predictions = {}
             for condition in CONDITIONS:
                 file = out / f"{name}.{condition}.jsonl"

@@ -42,6 +42,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture(root / "daquar/images" / f"image{i}.jpg")
         questions += [f"what is on the table in the image{i} ?", "tissue_box"]
     (root / "daquar/qa_train.txt").write_text("\n".join(questions))
+    shape = {"image": "train/1.png", "question": "what shape is it?", "answer": "circle"}
+    picture(root / "easy_vqa/train/1.png")
+    (root / "easy_vqa/train.jsonl").write_text(json.dumps(shape) + "\n")
     for folder in ANIMALS:
         for i in range(20):
             picture(root / "tinyimagenet/images" / folder / f"{folder}_{i}.jpg")
@@ -64,6 +67,7 @@ def settings(root: Path) -> MixSettings:
             },
             "check": {"captions": 100, "presence": 100, "counts": 50},
         },
+        "easy_vqa": {"rows": {"questions": 9}},
         "daquar": {"rows": {"questions": 9}, "check": {"questions": 50}, "validation": 0.3},
         "tinyimagenet": {"rows": {"names": 2, "presence": 1}, "check": {"names": 20}},
     }
@@ -154,7 +158,7 @@ def test_a_missing_set_is_named(settings: MixSettings, tmp_path: Path) -> None:
 
 def test_the_shipped_config_is_valid() -> None:
     settings = load_config(MixSettings, "mix")
-    assert len(settings.sets) == 9
+    assert len(settings.sets) == 10
     with pytest.raises(InputError, match=r"did you mean sets\.voc\.check"):
         load_config(MixSettings, "mix", ["sets.voc.chek.names=3"])
 
@@ -163,7 +167,7 @@ def test_without_data_the_command_says_where_sets_come_from() -> None:
     result = CliRunner().invoke(data_app, ["build", "mix"])
     assert isinstance(result.exception, InputError)
     lines = result.stderr.splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 10
     assert all(name in result.stderr for name in ("DAQUAR", "Caltech-101", "cocodataset.org"))
 
 
@@ -177,3 +181,6 @@ def test_the_command_builds(root: Path, settings: MixSettings, tmp_path: Path) -
     assert result.exit_code == 0, result.output
     assert (out / "train.jsonl").is_file() and (out / "val/daquar.jsonl").is_file()
     assert "rows about" in result.stdout
+    examples = list(read(out / "train.jsonl"))  # with its pictures beside it
+    assert {row.extra["source"] for row in examples} == {*settings.sets, "chat"}
+    assert all(Path(image).is_file() for row in examples for image in row.images)

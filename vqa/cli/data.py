@@ -52,7 +52,7 @@ def build(
     typer.echo("  " + ", ".join(f"{task} {count}" for task, count in tasks.most_common()))
     for name, rows in sorted(mix.validation.items()):
         typer.echo(f"{settings.out}/val/{name}.jsonl: {len(rows)} rows")
-    typer.echo(f"train with data={settings.out}/train.jsonl images={settings.data_root}")
+    typer.echo(f"train with data={settings.out}/train.jsonl; the pictures are in {settings.out}")
 
 
 @data_app.command()

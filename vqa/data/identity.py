@@ -23,11 +23,12 @@ def sha256(path: Path) -> str:
     if seen.kind == "hub":
         return hashlib.sha256(str(path).encode()).hexdigest()
     files = vqa_v2.files(seen) if vqa_v2.sniff(seen) else [path]
-    found = [_of_file(file) for file in files]
+    found = [of_file(file) for file in files]
     return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 
-def _of_file(path: Path) -> str:
+def of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes. Raises InputError where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -40,6 +41,6 @@ def _of_folder(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             picture = path.suffix.lower() in PICTURE_ENDINGS
-            content = path.stat().st_size if picture else _of_file(path)
+            content = path.stat().st_size if picture else of_file(path)
             digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
     return digest.hexdigest()

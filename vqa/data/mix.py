@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +28,7 @@ from vqa.data.questions.wording import Question
 from vqa.data.sets import SETS
 from vqa.data.tables import document
 from vqa.errors import InputError
-from vqa.files import write_jsonl
+from vqa.files import atomic_write, write_jsonl
 
 Task = Literal[
     "captions",
@@ -52,6 +53,7 @@ SetName = Literal[
     "clothing",
     "caltech101",
     "tinyimagenet",
+    "easy_vqa",
 ]
 
 
@@ -85,10 +87,11 @@ class Mix:
 
     train: list[dict[str, Any]]
     validation: dict[str, list[dict[str, Any]]]
+    roots: dict[str, Path]  # where the pictures of each set are: SET/NAME in a row is NAME there
 
 
 def build(settings: MixSettings) -> Mix:
-    """Make all rows. Pictures are read from `data_root/NAME`; rows name them relative to it.
+    """Make all rows. Pictures are read from `data_root/NAME`; rows name them `NAME/PICTURE`.
 
     A picture is on one side of the split only, chosen by the hash of its name (or of its group of
     near duplicates), so that it stays there when other sets or tasks change.
@@ -101,8 +104,13 @@ def build(settings: MixSettings) -> Mix:
         )
     train: list[Question] = []
     check: list[Question] = []
+    roots: dict[str, Path] = {}
     for name, chosen in settings.sets.items():
         root = settings.data_root / name
+        fetch = SETS[name].fetch
+        if fetch is not None and not root.is_dir():
+            root = fetch()
+        roots[name] = root
         if not root.is_dir():
             raise InputError(f"{root} is missing; it should hold {SETS[name].origin}")
         pictures = list(SETS[name].read(root))
@@ -114,12 +122,12 @@ def build(settings: MixSettings) -> Mix:
     rng = random.Random(settings.seed)
     train = _balanced(train, rng)
     by_task: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    rows = _rows(_balanced(check, random.Random(settings.seed)), settings.data_root)
+    rows = _rows(_balanced(check, random.Random(settings.seed)), roots)
     # in the order of a hash: the first rows of a file are a fair sample of it
     for row in sorted(rows, key=lambda row: sha256(row["id"].encode()).hexdigest()):
         by_task[_FILES.get(row["task"], row["task"])].append(row)
-    learned = _by_picture(list(_rows(train, settings.data_root)), rng)
-    return Mix([*learned, *_chat(settings.chat)], dict(by_task))
+    learned = _by_picture(list(_rows(train, roots)), rng)
+    return Mix([*learned, *_chat(settings.chat)], dict(by_task), roots)
 
 
 def _chat(times: int) -> Iterator[dict[str, Any]]:
@@ -132,10 +140,27 @@ def _chat(times: int) -> Iterator[dict[str, Any]]:
 
 
 def write(mix: Mix, out: Path) -> None:
-    """Write `train.jsonl` and `val/TASK.jsonl` below `out`, each file atomically."""
+    """Write `train.jsonl` and `val/TASK.jsonl` below `out`, each atomically, and their pictures.
+
+    The pictures are hard links where the file system allows it, else copies.
+    """
+    every = (row for part in (mix.train, *mix.validation.values()) for row in part)
+    for name in sorted({row["image"] for row in every if "image" in row}):
+        source, _, rest = name.partition("/")
+        if not (out / name).exists():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            _link(mix.roots[source] / rest, out / name)
     write_jsonl(out / "train.jsonl", mix.train)
     for name, rows in mix.validation.items():
         write_jsonl(out / "val" / f"{name}.jsonl", rows)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source.resolve())
+    except OSError:  # another file system, or one without links
+        with atomic_write(target, "wb") as file, source.open("rb") as picture:
+            shutil.copyfileobj(picture, file)
 
 
 _FILES = {"questions": "daquar"}  # validation file of a task, where it is not the task's name
@@ -242,16 +267,16 @@ def _balanced(questions: Iterable[Question], rng: random.Random) -> list[Questio
 _EVEN = frozenset({"counts", "indoors"})
 
 
-def _rows(questions: Iterable[Question], root: Path) -> Iterator[dict[str, Any]]:
+def _rows(questions: Iterable[Question], roots: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
     numbers: Counter[str] = Counter()
     for question in questions:
         picture = question.picture
-        relative = picture.path.relative_to(root)
-        key = f"{picture.source}/{'-'.join(relative.with_suffix('').parts[1:])}/{question.task}"
+        relative = picture.path.relative_to(roots[picture.source])
+        key = f"{picture.source}/{'-'.join(relative.with_suffix('').parts)}/{question.task}"
         numbers[key] += 1
         yield {
             "id": f"{key}-{numbers[key]}",
-            "image": relative.as_posix(),
+            "image": f"{picture.source}/{relative.as_posix()}",
             "question": question.text,
             "answers": list(question.answers),
             "task": question.task,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vqa.data import easy_vqa
 from vqa.data.picture import Label, Picture
 from vqa.data.readers import caption_csv, class_folders, coco, daquar, path_list, scene_list
 from vqa.data.tables import labels
@@ -13,10 +16,14 @@ from vqa.data.tables import labels
 
 @dataclass(frozen=True)
 class DataSet:
-    """One data set: `origin` in a line, and `read(directory)`."""
+    """One data set: `origin` in a line, and `read(directory)`.
+
+    `fetch` gives the directory of one that the package index has.
+    """
 
     origin: str
     read: Callable[[Path], Iterator[Picture]]
+    fetch: Callable[[], Path] | None = None
 
 
 def _flickr8k(root: Path) -> Iterator[Picture]:
@@ -52,6 +59,16 @@ def _product(path: str, fine: str, coarse: str) -> Label:
     # a carton's fine name is a brand that nobody could read at this size
     kind = label.everyday if "/Packages/" in path else fine.replace("-", " ").lower()
     return replace(label, synonyms=(kind,))
+
+
+def _easy_vqa(root: Path) -> Iterator[Picture]:
+    """The official training half; its pictures are all for training."""
+    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for line in (root / "train.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        found[row["image"]].append((row["question"], row["answer"]))
+    for name, pairs in found.items():
+        yield Picture(root / name, "easy_vqa", official_split="train", questions=tuple(pairs))
 
 
 def _folders(name: str) -> Callable[[Path], Iterator[Picture]]:
@@ -117,5 +134,10 @@ SETS = {
         "Tiny ImageNet: words.txt, images/ with a folder for each class "
         "(Stanford CS231n, from Deng et al. 2009; research only)",
         _tinyimagenet,
+    ),
+    "easy_vqa": DataSet(
+        "easy-VQA, its training half: fetched from the package index (Victor Zhou, MIT)",
+        _easy_vqa,
+        easy_vqa.directory,
     ),
 }

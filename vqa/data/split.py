@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
-from vqa import fingerprint
 from vqa.data.convert import copied, with_names
 from vqa.data.formats import flat_json
+from vqa.data.identity import of_file
 from vqa.data.reading import default_root, read
 from vqa.data.rows import BadRow
 from vqa.errors import InputError
@@ -39,14 +40,14 @@ def split(
     """
     root = images if images is not None else default_root(source)
     bad: list[BadRow] = []
-    prints: dict[str, str] = {}  # path -> fingerprint of the file
+    prints: dict[str, str] = {}  # path -> hash of the file
     rows: Counter[str] = Counter()  # by their first picture; "" for those without
 
     def seen() -> Iterator[list[str]]:
         for example in read(source, root, bad=bad.append):
             for path in map(str, example.images):
                 if path not in prints:
-                    prints[path] = fingerprint.of_file(Path(path))
+                    prints[path] = of_file(Path(path))
             shown = [prints[str(image)] for image in example.images]
             rows[shown[0] if shown else ""] += 1
             yield shown
@@ -95,7 +96,7 @@ def held_out(names: Iterable[str], share: float, seed: int) -> set[str]:
 
     Which ones depends on the names and the seed alone, not on what other names there are.
     """
-    drawn = {name: fingerprint.of_json([name, seed]) for name in set(names)}
+    drawn = {name: sha256(f"{seed}/{name}".encode()).hexdigest() for name in set(names)}
     ordered = sorted(drawn, key=drawn.__getitem__)
     if not share or len(ordered) < 2:
         return set()
