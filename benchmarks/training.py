@@ -1,7 +1,7 @@
 """How fast fine-tuning is, beside plain transformers and beside the machine's matrix products.
 
     python benchmarks/training.py                     the embedded model on easy-VQA
-    python benchmarks/training.py --samples 480 --json
+    python benchmarks/training.py --memory            only the peak beside its estimate
 
 In one run on the same questions, weights, seed, type, threads, LoRA targets and samples a step:
 `training.finetune` with packed rows and cached features, and plain `transformers.Trainer` with
@@ -59,6 +59,7 @@ def main(
     rows_per_step: Annotated[int, typer.Option(min=1)] = 2,
     row_tokens: Annotated[int, typer.Option(min=64)] = 448,
     dtype: str = "auto",
+    language: Annotated[str, typer.Option(help="lora or full, as train.language.")] = "lora",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     memory: Annotated[bool, typer.Option(help="Only compare memory with its estimate.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, no table.")] = False,
@@ -74,7 +75,7 @@ def main(
                 recipe="finetune", model=model, data=trained, images=easy_vqa.directory(),
                 output=Path(work) / "run", row_tokens=row_tokens, rows_per_step=rows_per_step,
                 learning_rate={"projector": 1e-4, "language": 5e-4}, warmup_ratio=0.1, dtype=dtype,
-                save_every=10**6, validation={"share": 0},
+                save_every=10**6, validation={"share": 0}, train={"language": language},
             )  # fmt: skip
             result = _memory(settings) if memory else _compare(settings, checked, samples)
         except VQAError as error:

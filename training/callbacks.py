@@ -32,12 +32,13 @@ class Shown(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         self._bar: Progress | None = None
         self._task: Any = None
         self._told = 0.0
-        self._began = (0.0, 0)  # time, step
+        self._began: tuple[float, int] | None = (
+            None  # time and step: behind the first of this start
+        )
         self._loss = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the bar at the step that the run goes on from."""
-        self._began = (time.monotonic(), state.global_step)
         if not state.is_world_process_zero or not sys.stderr.isatty():
             return
         columns = (
@@ -56,6 +57,9 @@ class Shown(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             self._bar.update(self._task, completed=state.global_step, loss=self._loss)
             return
         now = time.monotonic()
+        if self._began is None:  # the first step waits for much that comes only once
+            self._began = (now, state.global_step)
+            return
         if not state.is_world_process_zero or now - self._told < _EVERY:
             return
         self._told = now

@@ -70,7 +70,7 @@ def outlook(
     return Outlook(
         settings=settings.model_dump(mode="json"),
         rows=len(planned.trained),
-        pictures=len(planned.pictures()),
+        pictures=len(planned.trained_pictures()),
         validation_rows=len(planned.measured),
         packed_rows=len(planned.rows),
         steps=steps_of(settings, len(planned.rows)),

@@ -112,7 +112,11 @@ class Planned:
 
     def pictures(self) -> set[str]:
         """The paths of all pictures that the run looks at."""
-        return _paths(self.tokens, self.trained) | _paths(self.checked, self.measured)
+        return self.trained_pictures() | _paths(self.checked, self.measured)
+
+    def trained_pictures(self) -> set[str]:
+        """Of these, those that are trained on."""
+        return _paths(self.tokens, self.trained)
 
 
 def plan(settings: TrainSettings, config: Any, processor: Any) -> Planned:
@@ -150,7 +154,7 @@ def prepare(settings: TrainSettings, model: Any, processor: Any, pixels: bool = 
         if settings.projector_start == "words":
             if pixels:
                 raise InputError("projector_start: words needs a frozen encoder; use as_is")
-            learned = _paths(planned.tokens, planned.trained)
+            learned = planned.trained_pictures()
             start_from_words(model, processor, _read(settings.data, settings), learned, pictures)
     train = PackedRows(planned.tokens, planned.groups, planned.rows, pictures, model.dtype)
     own = settings.validation.data
@@ -160,7 +164,7 @@ def prepare(settings: TrainSettings, model: Any, processor: Any, pixels: bool = 
         _validation(planned, settings, pictures, model.dtype) if len(planned.measured) else None,
         fingerprint.of_json([sha256(path) for path in files]),
         len(planned.trained),
-        len(_paths(planned.tokens, planned.trained)),
+        len(planned.trained_pictures()),
     )
 
 
