@@ -195,7 +195,8 @@ def test_an_endpoint_answers(
     write(data, rows)
     endpoint.script = {
         "question 1?": [failed(500), failed(503), answered],
-        "question 3?": [failed(400, "not this one")],
+        # more than one: a request whose connection is lost is sent again
+        "question 3?": [failed(400, "not this one")] * 4,
     }
     out = tmp_path / "p.jsonl"
     command = ("predict", "--data", data, "--backend", "openai", "--base-url", endpoint.url)
@@ -207,6 +208,7 @@ def test_an_endpoint_answers(
     assert "1 rows could not be answered" in capsys.readouterr().err
     assert all(h["Authorization"] == "Bearer a-key" for h in endpoint.seen_headers)
     asked = len(endpoint.bodies)
+    endpoint.script.clear()
     assert vqa(*command, "--out", out) == 0
     assert len(endpoint.bodies) == asked + 2  # of the batch's other rows one is asked again
     described = json.loads((tmp_path / "p.jsonl.run.json").read_text())
