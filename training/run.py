@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from training.settings import TrainSettings
+from vqa.checkpoints import base_of, is_adapter
 from vqa.config import load_config
 from vqa.errors import InputError
 
@@ -53,6 +54,8 @@ def pace(model: str, pictures: Sequence[str]) -> Pace | None:
     from training import finetune
 
     settings = load_config(finetune.FinetuneSettings, "finetune")
+    if is_adapter(model):  # it is gone on with on its model
+        model = base_of(model)
     return finetune.pace_of(settings.model_copy(update={"model": model}), pictures)
 
 

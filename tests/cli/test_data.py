@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,17 @@ def test_check(data: Path, tmp_path: Path, model: Path, capsys: Capture) -> None
     assert "which is trained on" in problems[str(other), 1]
 
 
+def test_check_stands_where_training_cannot_be_tried(
+    data: Path, tmp_path: Path, model: Path, capsys: Capture
+) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(model, bare)
+    (bare / "model.safetensors").unlink()
+    done = vqa_here(capsys, "data", "check", data, "--model", bare)
+    assert done.returncode == 0 and "No problems." in done.stdout
+    assert "cannot run here" in done.stderr
+
+
 def test_split(tmp_path: Path, model: Path, capsys: Capture) -> None:
     folder = tmp_path / "pictures"
     for n in range(40):
@@ -101,6 +113,8 @@ def test_split(tmp_path: Path, model: Path, capsys: Capture) -> None:
         "--validation", out / "test.jsonl", "--model", model,
     )  # fmt: skip
     assert done.returncode == 0, done
+    again = vqa_here(capsys, "data", "split", out / "train.jsonl", out, "--images", folder)
+    assert "is there already" in refused(again)  # or it would be read while it is written over
     only = put(tmp_path / "one.jsonl", GOOD)
     Image.new("RGB", (9, 9)).save(tmp_path / "red.png")
     done = vqa_here(capsys, "data", "split", only, tmp_path / "x")

@@ -86,6 +86,12 @@ def test_everything_wrong_at_once(folder: Path) -> None:
     json.dumps(found.to_json())
 
 
+def test_rows_of_a_picture_share_its_tokens_in_training(folder: Path) -> None:
+    rows = [row(n, image, f"{n}?") for n, image in enumerate(["red.png"] * 3 + ["blue.png"])]
+    found = check(put(folder / "data.jsonl", *rows), count=lambda _: TokenCount(10, 4, 2))
+    assert found.packed_tokens == 4 * 6 + 2 * 4
+
+
 def test_the_same_picture_in_training_and_validation(folder: Path) -> None:
     Image.open(folder / "red.png").save(folder / "copy.bmp")
     path = put(folder / "data.jsonl", row(1, "green.png"), row(2), row(3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,6 +17,9 @@ from vqa.errors import InputError
 data_app = typer.Typer(help="Make, convert, check and look at data.", no_args_is_help=True)
 data_app.command()(check)
 data_app.command()(preview)
+if TYPE_CHECKING:
+    from vqa.data.rows import BadRow
+
 To = Literal["jsonl", "csv", "parquet", "llava", "openai"]
 
 
@@ -71,8 +74,7 @@ def convert(
     from vqa.data.convert import convert, format_of_name
 
     found = convert(source, out, to or format_of_name(out), images, skip_bad)
-    for row in found.bad:
-        typer.echo(one_line(f"vqa: {source}:{row.line}: {row.reason}", 500), err=True)
+    _tell(source, found.bad)
     if not found.written:
         raise InputError(f"{counted(len(found.bad), 'bad row')}: nothing is written; correct or "
                          "remove them, or leave them out with --skip-bad")  # fmt: skip
@@ -80,6 +82,11 @@ def convert(
     typer.echo(f"{out}: {counted(found.rows, 'row')}{left_out}")
     if found.root.resolve() != out.parent.resolve():
         typer.echo(f"its pictures are named as they lie below {found.root}")
+
+
+def _tell(source: Path, bad: list[BadRow]) -> None:
+    for row in bad:
+        typer.echo(one_line(f"vqa: {source}:{row.line}: {row.reason}", 500), err=True)
 
 
 @data_app.command()
@@ -96,8 +103,7 @@ def split(
     from vqa.data.split import split
 
     found = split(source, out, share, images, seed)
-    for row in found.bad:
-        typer.echo(one_line(f"vqa: {source}:{row.line}: {row.reason}", 500), err=True)
+    _tell(source, found.bad)
     if found.bad:
         raise InputError(f"{counted(len(found.bad), 'bad row')}: nothing is written; correct or "
                          "remove them")  # fmt: skip

@@ -12,6 +12,7 @@ import typer
 from vqa.cli import options
 from vqa.cli.own_training import own_training
 from vqa.cli.tables import console, counted, duration, one_line, table
+from vqa.errors import VQAError
 
 if TYPE_CHECKING:
     from vqa.data.check import Report, TokenCount
@@ -45,20 +46,15 @@ def check(
     count, context = counter(model)
     with shown("check") as tell:
         found = run(data, images, validation=validation, count=count, context=context, tell=tell)
+    if not as_json:
+        _print(found, model)
     speed = _speed(found, data, images, model) if time and not found.refused else None
     if as_json:
         from vqa.cli.score import print_json
 
         print_json(found.to_json() | {"training": speed})
-    else:
-        _print(found, model)
-        if speed is not None:
-            _print_speed(speed)
-        elif time and not found.refused:
-            console().print(
-                "`vqa train finetune` would not fit into memory here; with --dry-run it tells what "
-                "to change.", soft_wrap=True,
-            )  # fmt: skip
+    elif speed is not None:
+        _print_speed(speed)
     if found.refused:
         raise typer.Exit(2)
 
@@ -82,15 +78,20 @@ def counter(model: str) -> tuple[Callable[[Example], TokenCount], int | None]:
 
 
 def _speed(found: Report, data: Path, images: Path | None, model: str) -> dict[str, float] | None:
-    """What `vqa train finetune` would take for an epoch here; None where it does not fit."""
+    """What `vqa train finetune` would take for an epoch here; where it cannot, say why."""
     from vqa.data.reading import read
     from vqa.parts import working
 
     with working("trying some steps of training"):
         first = islice(read(data, images), _TRIED)
         pictures = dict.fromkeys(str(path) for example in first for path in example.images)
-        pace = own_training("run").pace(model, list(pictures))
+        try:
+            pace = own_training("run").pace(model, list(pictures))
+            why = "it does not fit into memory; with --dry-run it tells what to change"
+        except VQAError as error:  # what was found in the data stands
+            pace, why = None, str(error)
     if pace is None or found.packed_tokens is None:
+        typer.echo(f"vqa: warning: `vqa train finetune` cannot run here: {why}", err=True)
         return None
     steps = found.packed_tokens * pace.seconds_a_token
     return {

@@ -36,8 +36,12 @@ def split(
 
     About a `share` of the pictures goes to the test side, with all of their rows; which ones
     depends on their bytes and the seed alone. Rows without a picture are trained on. Raises
-    InputError where the source is not known or has fewer than two pictures.
+    InputError where the source is not known or has fewer than two pictures, and where one of the
+    files is there already: nothing is written over.
     """
+    for name in ("train", "test"):  # the source may be one of them
+        if (out / f"{name}.jsonl").exists():
+            raise InputError(f"{out / name}.jsonl is there already: name another directory")
     root = images if images is not None else default_root(source)
     bad: list[BadRow] = []
     prints: dict[str, str] = {}  # path -> hash of the file
