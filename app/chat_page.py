@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import streamlit as st
 
 from app import composer, history_list, model_picker, turns
-from app.pictures import examples, reduced, upload_of
+from app.pictures import examples, upload_of
 from app.settings import generation_settings, settings_panel, system_prompt
 from app.state import chats, host, owner
-from app.texts import language_picker, plain, text
+from app.texts import language_picker, text
 from vqa.answering import Answer
 from vqa.chat import Job
 from vqa.chat.history import NotThere, Turn
@@ -24,28 +25,27 @@ LARGER = "llava-hf/llava-1.5-7b-hf"  # what to load for more than the model that
 
 def show() -> None:
     """Draw the page for this run of the script."""
+    branch = _branch()
     with st.sidebar:
-        history_list.show()
+        history_list.show(branch)
         with st.expander(text("model.heading"), icon=":material/memory:"):
             model_picker.show()
         with st.expander(text("settings.heading"), icon=":material/tune:"):
             settings_panel()
         language_picker()
-    branch = _branch()
     if not branch:
         st.title(text("title"))
-    ready = model_picker.wait_until_ready()
     for turn in branch:
         turns.show(turn)
-    if branch:
-        history_list.actions(branch)
-    elif not composer.pending():
+    if not branch and not composer.pending():
         _welcome()
     running = next((turn for turn in branch if turn.state == "running"), None)
     asked = composer.show(
         has_pictures=any(turn.pictures for turn in branch),
-        disabled=not ready or running is not None,
+        disabled=not model_picker.is_ready() or running is not None,
+        stop=partial(chats().stop, owner(), running.id) if running else None,
     )
+    model_picker.show_state()
     if running is not None:
         _follow(running)
     if asked is not None:
@@ -76,7 +76,7 @@ def _welcome() -> None:
         for example in examples():
             with st.container(width=150):
                 name = text(f"examples.{example.name}")
-                st.image(reduced(example.path.read_bytes()), alt=name)
+                st.image(example.thumbnail(), alt=name)
                 st.button(
                     name,
                     key=f"example-{example.name}",
@@ -102,9 +102,7 @@ def _ask(question: str, pictures: list[Upload]) -> None:
     except VQAError as error:
         if fresh:
             kept.delete(owner(), key)
-        composer.keep(question, pictures)
-        st.error(plain(str(error)))
-        return
+        composer.keep(question, pictures, str(error))
     st.query_params["c"] = key
     composer.clear()
     st.rerun()
@@ -117,13 +115,6 @@ def _follow(turn: Turn) -> None:
         place = st.empty()
         if job is None:  # another server of this history writes it, or it ended this moment
             place.text(turn.text or text("chat.looking"))
-        st.button(
-            text("chat.stop"),
-            icon=":material/stop:",
-            on_click=chats().stop,
-            args=(owner(), turn.id),
-            key=f"stop-{turn.id}",
-        )
         if job is not None:
             _stream(job, place)
             chats().wait(turn.id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from app.pictures import TYPES
@@ -27,22 +29,45 @@ def _remove(number: int) -> None:
     del pending()[number]
 
 
-def keep(question: str, pictures: list[Upload]) -> None:
-    """Keep what could not be asked, so that it can be put right."""
+def keep(question: str, pictures: list[Upload], why: str) -> None:
+    """Draw it again with what could not be asked, so that it can be put right; and say why."""
     st.session_state.pending = [picture for picture in pictures if _is_good(picture)][:MAX_PICTURES]
     st.session_state.draft = question
+    st.session_state.notice = why
+    st.rerun()
 
 
 def clear() -> None:
     """Forget what has been asked."""
     st.session_state.pending = []
     st.session_state.pop("draft", None)
+    st.session_state.pop("notice", None)
 
 
-def show(has_pictures: bool, disabled: bool) -> tuple[str, list[Upload]] | None:
-    """Draw it; the question and its pictures where one was sent in this run."""
+def show(
+    has_pictures: bool, disabled: bool, stop: Callable[[], None] | None
+) -> tuple[str, list[Upload]] | None:
+    """Draw it; the question and its pictures where one was sent in this run.
+
+    `stop` ends the answer that is being written, where one is.
+    """
+    suggested = None
     with st.bottom:
-        suggested = _pending_row(disabled)
+        # the same elements in every run: what stood where nothing stands now would stay for long
+        notice, waiting, tools = st.empty(), st.empty(), st.empty()
+        if "notice" in st.session_state:
+            notice.error(plain(st.session_state.pop("notice")))
+        if pending():
+            with waiting.container():
+                suggested = _pending(disabled)
+        with tools.container():
+            if stop is not None:
+                st.button(
+                    text("chat.stop"), icon=":material/stop_circle:", on_click=stop, key="stop",
+                    shortcut="Escape",
+                )  # fmt: skip
+            elif st.toggle(text("chat.camera"), key="camera", disabled=disabled):
+                _camera()
         if "draft" in st.session_state:
             st.session_state.question = st.session_state.pop("draft")
         ready = has_pictures or pending()
@@ -60,33 +85,28 @@ def show(has_pictures: bool, disabled: bool) -> tuple[str, list[Upload]] | None:
         return None
     pictures = [*pending(), *(Upload(file.name, file.getvalue()) for file in said.files)]
     if not has_pictures and not pictures:
-        st.session_state.draft = said.text
-        st.warning(text("chat.no_picture"))
-        return None
+        keep(said.text, [], text("chat.no_picture"))
     return said.text, pictures
 
 
-def _pending_row(disabled: bool) -> str | None:
+def _pending(disabled: bool) -> str | None:
     """Pictures that wait, with a way to take them back, and questions to start with."""
-    suggested: str | None = None
-    if pending():
-        with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-            for number, picture in enumerate(pending()):
-                with st.container(width=90, gap="xxsmall"):
-                    show_picture(picture.content, 90, picture.name)
-                    st.button(
-                        text("chat.remove"),
-                        key=f"remove-{number}-{picture.name}",
-                        type="tertiary",
-                        on_click=_remove,
-                        args=(number,),
-                    )
-        with st.container(horizontal=True, gap="small"):
-            for number, question in enumerate(entry("chat.example_questions")):
-                if st.button(question, key=f"suggested-{number}", disabled=disabled):
-                    suggested = question
-    if st.toggle(text("chat.camera"), key="camera", disabled=disabled):
-        _camera()
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        for number, picture in enumerate(pending()):
+            with st.container(width=90, gap="xxsmall"):
+                show_picture(picture.content, 90, picture.name)
+                st.button(
+                    text("chat.remove"),
+                    key=f"remove-{number}-{picture.name}",
+                    type="tertiary",
+                    on_click=_remove,
+                    args=(number,),
+                )
+    suggested = None
+    with st.container(horizontal=True, gap="small"):
+        for number, question in enumerate(entry("chat.example_questions")):
+            if st.button(question, key=f"suggested-{number}", disabled=disabled):
+                suggested = str(question)
     return suggested
 
 
@@ -105,7 +125,6 @@ def _camera() -> None:
 def _is_good(picture: Upload) -> bool:
     try:
         load_image(picture.content)
-    except ImageError as error:
-        st.error(plain(f"{picture.name}: {error}"))
+    except ImageError:
         return False
     return True

@@ -11,8 +11,8 @@ from vqa.chat.export import as_json, as_markdown
 from vqa.chat.history import Turn
 
 
-def show() -> None:
-    """A new one, a search, and the list, the latest first."""
+def show(branch: list[Turn]) -> None:
+    """A new one, a search, the list, the latest first, and what can be done with `branch`."""
     st.button(
         text("chat.new"), icon=":material/add:", width="stretch", type="primary", on_click=_open,
         args=(None,),
@@ -34,6 +34,8 @@ def show() -> None:
                 on_click=_open,
                 args=(one.id,),
             )
+    if branch:
+        _actions(branch)
 
 
 def _open(conversation: str | None) -> None:
@@ -45,7 +47,7 @@ def _open(conversation: str | None) -> None:
         st.query_params["c"] = conversation
 
 
-def actions(branch: list[Turn]) -> None:
+def _actions(branch: list[Turn]) -> None:
     """Export the conversation, or delete it."""
     key = branch[0].conversation
 
@@ -53,7 +55,7 @@ def actions(branch: list[Turn]) -> None:
         chats().delete(owner(), key)
         _open(None)
 
-    with st.sidebar, st.container(horizontal=True):
+    with st.container(horizontal=True):
         with st.popover(text("chat.export"), icon=":material/download:"):
             st.download_button(
                 text("chat.export_markdown"), lambda: as_markdown(branch), "conversation.md",

@@ -50,26 +50,31 @@ def show() -> None:
         st.rerun()
 
 
-def wait_until_ready() -> bool:
-    """Show how far the model is until it is there, or why it will not come; whether it is there.
+def is_ready() -> bool:
+    """Whether the model is there."""
+    return not host().loading and host().error is None
+
+
+def show_state() -> None:
+    """Show how far the model is until it is there, or why it will not come.
 
     A click elsewhere interrupts the wait, and the next run of the script goes on with it.
     """
     here = host()
-    place = st.empty()
-    while here.loading:
-        with suppress(OSError):  # a file may be moved while it is measured
-            place.progress(*_progress(here.choice.name))
-        time.sleep(_LOOK_EVERY)
-    place.empty()
+    if here.loading:
+        place = st.empty()
+        while here.loading:
+            with suppress(OSError):  # a file may be moved while it is measured
+                place.progress(*_progress(here.choice.name))
+            time.sleep(_LOOK_EVERY)
+        st.rerun()
     if here.error is None:
-        return True
+        return
     st.error(plain(text("model.failed", name=here.choice.name, reason=str(here.error))))
     with st.container(horizontal=True):
         st.button(text("model.retry"), on_click=here.load, args=(here.choice,))
         if here.choice.name != "embedded":
             st.button(text("model.embedded"), on_click=here.load, args=(Choice(),))
-    return False
 
 
 def _progress(name: str) -> tuple[float, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
+from PIL import ImageOps
 
 from vqa.chat.kept import Upload
 from vqa.images import load_image
@@ -21,6 +22,17 @@ class Example:
 
     name: str
     path: Path
+
+    def thumbnail(self) -> bytes:
+        """A small cut of it; all have the same size."""
+        return _cut(self.path)
+
+
+@st.cache_data(show_spinner=False)
+def _cut(path: Path) -> bytes:
+    file = io.BytesIO()
+    ImageOps.fit(load_image(path), (450, 300)).save(file, "JPEG", quality=85)
+    return file.getvalue()
 
 
 @st.cache_data(max_entries=500, show_spinner=False)

@@ -12,7 +12,7 @@ from vqa.errors import VQAError
 
 
 class Parrot:
-    """`slow` in a question makes it take seconds, `fail` makes it fail, `cut` cuts it off.
+    """`slow` in a question makes it take long, `unhurried` seconds, `fail` fails, `cut` cuts off.
 
     It is sure of its answers; `doubt` in the question makes it doubt.
     """
@@ -32,12 +32,14 @@ class Parrot:
         words = f"With {pictures} pictures you said: {question}".split(" ")
         if "slow" in question:
             words += ["word"] * 300
+        if "unhurried" in question:
+            words += [*["word"] * 40, "the", "end"]
         said = ""
         for word in words:
             if cancel and cancel.is_set():
                 yield Answer(said, "cancelled")
                 return
-            if "slow" in question:
+            if "slow" in question or "unhurried" in question:
                 time.sleep(0.05)
             if word == "fail":
                 raise VQAError("the parrot is asleep")

@@ -13,6 +13,7 @@ import pytest
 import vqa.cli.page as launcher
 from tests.app.server import free_port, serving
 from vqa.errors import InputError
+from vqa.model_choice import Choice
 
 MODEL_OF_OTHERS = "raise SystemExit('the wrong module was imported')"
 
@@ -75,11 +76,12 @@ def test_options_reach_the_page(
         (tmp_path / name / file).write_text("{}")
     monkeypatch.chdir(tmp_path)
     port = free_port()
-    launcher.app_command("model", "run", port, "127.0.0.1", "cpu", "float32", "8bit", 0.4)
+    history = tmp_path / "chats"
+    launcher.app_command("model", "run", port, "127.0.0.1", "cpu", "float32", "8bit", 0.4, history)
     command, environment = started[0]
     monkeypatch.setattr(os, "environ", environment)
-    assert launcher.page_model() == launcher.PageModel(
-        "model", "run", "cpu", "float32", "8bit", 0.4
+    assert launcher.page_options() == launcher.PageOptions(
+        Choice("model", "run", "cpu", "float32", "8bit"), 0.4, str(history), local=True
     )
     assert f"--server.port={port}" in command
     assert "--browser.gatherUsageStats=false" in command

@@ -1,19 +1,22 @@
+"""The chat page, run by Streamlit's own test harness with a parrot for a model."""
+
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import vqa.cli.page
+from app.state import chats
 from tests.app.fake import Parrot
 from vqa.chat import MAX_PICTURES
 from vqa.errors import VQAError
+from vqa.model_choice import Choice
 
 PAGE = Path(__file__).parents[2] / "app" / "page.py"
 
@@ -24,53 +27,61 @@ def png(colour: str = "red") -> bytes:
     return file.getvalue()
 
 
-@pytest.fixture
-def parrot(monkeypatch: pytest.MonkeyPatch) -> Iterator[Parrot]:
-    answerer = Parrot()
-    monkeypatch.setattr(vqa.cli.page, "build_answerer", lambda: answerer)
-    st.cache_resource.clear()
-    yield answerer
-    st.cache_resource.clear()
-
-
-def opened() -> AppTest:
-    page = AppTest.from_file(PAGE, default_timeout=20).run()
+def opened(**query: str) -> AppTest:
+    page = AppTest.from_file(PAGE, default_timeout=30)
+    page.query_params.update(query)
+    page.run()
     assert not page.exception
     return page
 
 
 def ask(page: AppTest, question: str, *pictures: tuple[str, bytes]) -> AppTest:
-    if pictures:
-        files = [(name, data, "image/png") for name, data in pictures]
-        page.file_uploader[0].set_value(files)
-        page.run()
+    for name, data in pictures:
+        page.chat_input[0].upload(name, data, "image/png")
     page.chat_input[0].set_value(question)
     page.run()
     assert not page.exception
     return page
 
 
+def press(page: AppTest, label: str, at: int = 0) -> AppTest:
+    [button for button in page.button if button.label == label][at].click()
+    page.run()
+    assert not page.exception
+    return page
+
+
 def texts(page: AppTest) -> list[str]:
-    return [text.value for text in page.text]
+    return [text.value for message in page.chat_message for text in message.text]
+
+
+def captions(page: AppTest) -> list[str]:
+    return [caption.value for message in page.chat_message for caption in message.caption]
+
+
+def element(page: AppTest, kind: str, label: str) -> Any:
+    (found,) = [one for one in page.get(kind) if one.label == label]
+    return found
 
 
 def test_the_first_look(parrot: Parrot) -> None:
     page = opened()
     assert page.title[0].value == "Ask a picture"
-    assert "parrot" in page.caption[0].value
-    assert page.chat_input[0].disabled
-    assert page.chat_input[0].placeholder == "Add a picture first"
-    assert not page.button
+    assert not page.chat_input[0].disabled
+    assert page.chat_input[0].placeholder == "Add pictures and ask"
+    assert "A cat" in [button.label for button in page.button]
     assert not page.error
+    assert not page.chat_message
 
 
 def test_two_questions_about_two_pictures(parrot: Parrot) -> None:
     page = ask(opened(), "What is it?", ("a.png", png()), ("b.png", png("blue")))
-    assert texts(page) == ["What is it?", "With 2 pictures you said: What is it?"]
+    assert texts(page)[:2] == ["What is it?", "With 2 pictures you said: What is it?"]
     assert [message.name for message in page.chat_message] == ["user", "assistant"]
-    assert page.file_uploader[0].value == []
+    assert page.chat_input[0].placeholder == "Ask about the picture"
     ask(page, "And **now**?")
-    assert texts(page)[2:] == ["And **now**?", "With 2 pictures you said: And **now**?"]
+    said = [message.text[0].value for message in page.chat_message]
+    assert said[2:] == ["And **now**?", "With 2 pictures you said: And **now**?"]
     first, second = parrot.requests
     assert [image.getpixel((0, 0)) for image in first.messages[0].images] == [
         (255, 0, 0),
@@ -80,109 +91,229 @@ def test_two_questions_about_two_pictures(parrot: Parrot) -> None:
     assert second.messages[-1].images == ()
 
 
-def test_a_picture_may_come_later(parrot: Parrot) -> None:
-    page = ask(opened(), "One?", ("a.png", png()))
-    ask(page, "And this?", ("b.png", png("blue")))
-    assert texts(page)[-1] == "With 2 pictures you said: And this?"
-    assert len(parrot.requests[1].messages[-1].images) == 1
+def test_an_example_and_a_question_that_is_suggested(parrot: Parrot) -> None:
+    page = press(opened(), "A cat")
+    press(page, "Describe the picture.")
+    assert texts(page)[1] == "With 1 pictures you said: Describe the picture."
+    assert parrot.requests[0].messages[0].images[0].size == (451, 300)
 
 
-def test_a_bad_picture_is_named_and_the_good_one_is_used(parrot: Parrot) -> None:
-    page = opened()
-    page.file_uploader[0].set_value([("notes.jpg", b"text", "image/jpeg")])
-    page.run()
-    assert page.error[0].value.startswith("notes.jpg is text, not a picture")
-    assert page.chat_input[0].disabled
-    ask(page, "What?", ("half.png", png()[:60]), ("good.png", png()))
-    assert texts(page)[-1] == "With 1 pictures you said: What?"
+def test_a_picture_can_be_taken_back(parrot: Parrot) -> None:
+    page = press(press(press(opened(), "A cat"), "Remove"), "A cup of coffee")
+    ask(page, "What?")
+    assert len(parrot.requests[0].messages[0].images) == 1
+    assert parrot.requests[0].messages[0].images[0].size == (600, 400)
+
+
+def test_a_question_without_a_picture_is_kept(parrot: Parrot) -> None:
+    page = ask(opened(), "What is it?")
+    assert [error.value for error in page.error] == ["Add a picture first\\."]
+    assert not parrot.requests
+    ask(page, "What is it?", ("a.png", png()))
+    assert not page.error
+    assert len(parrot.requests) == 1
+
+
+def test_a_bad_picture_is_named_and_the_good_one_is_kept(parrot: Parrot) -> None:
+    page = ask(opened(), "What?", ("notes.jpg", b"text"), ("good.png", png()))
+    assert any("notes\\.jpg is text" in error.value for error in page.error)
+    assert not page.chat_message
+    ask(page, "What?")
+    assert texts(page)[1] == "With 1 pictures you said: What?"
 
 
 def test_too_many_pictures_can_be_put_right(parrot: Parrot) -> None:
     many = [(f"{number}.png", png()) for number in range(MAX_PICTURES + 1)]
     page = ask(opened(), "What?", *many)
     assert f"{MAX_PICTURES + 1} pictures in one message" in page.error[0].value
-    ask(page, "What?", *many[1:])
-    assert texts(page)[-1] == f"With {MAX_PICTURES} pictures you said: What?"
+    ask(page, "What?")
+    assert texts(page)[1] == f"With {MAX_PICTURES} pictures you said: What?"
 
 
 def test_an_empty_question(parrot: Parrot) -> None:
     page = ask(opened(), "  ", ("a.png", png()))
     assert "question is empty" in page.error[0].value
-    assert texts(ask(page, "What?"))[-1] == "With 1 pictures you said: What?"
+    assert texts(ask(page, "What?"))[1] == "With 1 pictures you said: What?"
 
 
-def test_a_new_conversation(parrot: Parrot) -> None:
+def test_a_reload_and_a_restart_keep_the_conversation(parrot: Parrot) -> None:
     page = ask(opened(), "What?", ("a.png", png()))
-    page.button[0].click()
-    page.run()
-    assert texts(page) == []
-    assert page.chat_input[0].disabled
-    ask(page, "Again?", ("b.png", png()))
-    assert len(parrot.requests[-1].messages) == 1
+    key = page.query_params["c"]
+    again = opened(c=key)
+    assert texts(again) == texts(page)
+    chats.clear()  # as a new server would begin
+    assert texts(opened(c=key)) == texts(page)
+
+
+def test_conversations_are_listed_searched_and_opened(parrot: Parrot) -> None:
+    first = ask(opened(), "What is red?", ("a.png", png()))
+    press(first, "New conversation")
+    assert not first.chat_message
+    ask(first, "What is blue?", ("b.png", png("blue")))
+    page = opened()
+    titles = ["What is blue\\?", "What is red\\?"]
+    assert [one.label for one in page.button if one.label in titles] == titles
+    page.text_input(key="search").set_value("RED").run()
+    assert [one.label for one in page.button if one.label in titles] == ["What is red\\?"]
+    press(page, "What is red\\?")
+    assert texts(page)[0] == "What is red?"
+    page.text_input(key="search").set_value("nowhere").run()
+    assert "Nothing found." in [caption.value for caption in page.sidebar.caption]
+
+
+def test_a_conversation_is_deleted(parrot: Parrot) -> None:
+    page = ask(opened(), "What?", ("a.png", png()))
+    key = page.query_params["c"]
+    page.button(key="delete-conversation").click().run()
+    assert not page.chat_message
+    gone = opened(c=key)
+    assert "not here any more" in gone.info[0].value
+    assert not gone.chat_message
+
+
+def test_another_answer_and_the_one_before(parrot: Parrot) -> None:
+    page = ask(opened(), "What?", ("a.png", png()))
+    press(page, "Again")
+    assert parrot.requests[1].settings.temperature > 0
+    assert "2 of 2" in captions(page)
+    press(page, "Previous version")
+    assert "1 of 2" in captions(page)
+
+
+def test_an_edited_question_is_a_branch(parrot: Parrot) -> None:
+    page = ask(opened(), "What?", ("a.png", png()))
+    ask(page, "Sure?")
+    press(page, "Edit")
+    element(page, "text_area", "Edit").set_value("Which colour?")
+    press(page, "Ask")
+    said = [message.text[0].value for message in page.chat_message]
+    assert said == ["Which colour?", "With 1 pictures you said: Which colour?"]
+    press(page, "Previous version")
+    assert len(page.chat_message) == 4
+
+
+def test_a_turn_is_deleted_with_what_follows(parrot: Parrot) -> None:
+    page = ask(opened(), "What?", ("a.png", png()))
+    ask(page, "Sure?")
+    second = chats().history.branch("local", page.query_params["c"])[2]
+    page.button(key=f"delete-{second.id}").click().run()
+    assert len(page.chat_message) == 2
+
+
+def test_a_thumb_and_a_correction_are_kept(parrot: Parrot) -> None:
+    page = ask(opened(), "What?", ("a.png", png()))
+    page.get("feedback")[0].set_value(1).run()
+    element(page, "text_area", "The right answer").set_value("A **red** one")
+    press(page, "Keep")
+    assert [one.value for one in page.success] == ["Corrected\\: A \\*\\*red\\*\\* one"]
+    ((_, answer),) = chats().history.judged()
+    assert (answer.rating, answer.correction) == (1, "A **red** one")
 
 
 def test_a_failed_answer_is_told_and_its_picture_is_kept(parrot: Parrot) -> None:
     page = ask(opened(), "Please fail now", ("a.png", png()))
-    assert [error.value for error in page.error] == ["the parrot is asleep"]
-    assert texts(page) == ["Please fail now"]
+    assert [error.value for error in page.error] == ["No answer\\: the parrot is asleep"]
     ask(page, "What?")
-    assert texts(page) == ["What?", "With 1 pictures you said: What?"]
-    assert not page.error
+    assert [one.text[0].value for one in page.chat_message][-1] == "With 1 pictures you said: What?"
 
 
 def test_an_answer_that_was_cut_off_says_so(parrot: Parrot) -> None:
     page = ask(opened(), "cut it", ("a.png", png()))
-    assert "Cut off: the answer was too long." in [caption.value for caption in page.caption]
-    ask(page, "more")
-    assert len(page.caption) == 1
+    assert "Cut off: the answer reached the longest length that is set." in captions(page)
 
 
 def test_an_answer_that_is_not_sure_is_shown_and_says_so(
     parrot: Parrot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    page = ask(opened(), "I doubt it", ("a.png", png()))
+    assert "not sure (12%)" not in captions(page)
     monkeypatch.setenv("VQA_APP", json.dumps({"min_confidence": 0.5}))
-    page = ask(opened(), "I doubt it", ("a.png", png()))
-    assert texts(page)[-1] == "With 1 pictures you said: I doubt it"
-    assert [caption.value for caption in page.caption][1:] == ["not sure (12%)"]
+    page.run()
+    assert texts(page)[1] == "With 1 pictures you said: I doubt it"
+    assert captions(page).count("not sure (12%)") == 1
     ask(page, "And now?")
-    assert [caption.value for caption in page.chat_message[1].caption] == ["not sure (12%)"]
-    assert not page.chat_message[3].caption
-    page.button[0].click()
-    page.run()
-    assert len(page.caption) == 1
+    assert captions(page).count("not sure (12%)") == 1
 
 
-def test_nothing_is_doubted_unless_asked(parrot: Parrot) -> None:
-    page = ask(opened(), "I doubt it", ("a.png", png()))
-    assert len(page.caption) == 1
+def test_a_question_in_other_letters_gets_a_note(parrot: Parrot) -> None:
+    page = ask(opened(), "这是什么？", ("a.png", png()))
+    assert "English only" in page.info[0].value
+    assert not parrot.requests
+    assert texts(ask(page, "What is it?"))[1:]
+    assert len(parrot.requests[0].messages[0].images) == 1
 
 
-def test_a_model_that_cannot_be_loaded(parrot: Parrot, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> Parrot:
-        raise VQAError("no index in reach: connect and try again")
-
-    good = vqa.cli.page.build_answerer
-    monkeypatch.setattr(vqa.cli.page, "build_answerer", fail)
+def test_settings_reach_the_model(parrot: Parrot) -> None:
     page = opened()
-    assert [error.value for error in page.error] == ["no index in reach: connect and try again"]
-    assert not page.chat_input
-    monkeypatch.setattr(vqa.cli.page, "build_answerer", good)
-    page.button[0].click()
-    page.run()
+    element(page, "slider", "Temperature").set_value(0.5).run()
+    element(page, "slider", "Longest answer, in tokens").set_value(32).run()
+    element(page, "number_input", "Seed").set_value(7).run()
+    element(page, "text_area", "System prompt").set_value("Be brief.").run()
+    ask(page, "What?", ("a.png", png()))
+    (request,) = parrot.requests
+    assert (request.settings.temperature, request.settings.max_new_tokens) == (0.5, 32)
+    assert request.settings.seed == 7
+    assert (request.messages[0].role, request.messages[0].text) == ("system", "Be brief.")
+
+
+def test_another_model_is_loaded(parrot: Parrot, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[Choice] = []
+
+    def build(choice: Choice) -> Parrot:
+        chosen.append(choice)
+        if choice.name == "nobody/nothing":
+            raise VQAError("no such model in reach")
+        return parrot
+
+    monkeypatch.setattr(vqa.cli.page, "build_answerer", build)
+    page = opened()
+    page.selectbox(key="model-name").set_value("").run()
+    page.text_input(key="model-other").set_value("nobody/nothing").run()
+    press(page, "Load")
+    (error,) = page.error
+    assert "no such model in reach" in error.value
+    assert page.chat_input[0].disabled
+    press(page, "Back to the model that ships")
     assert not page.error
-    assert texts(ask(page, "What?", ("a.png", png())))[-1] == "With 1 pictures you said: What?"
+    assert [choice.name for choice in chosen] == ["embedded", "nobody/nothing", "embedded"]
+    assert texts(ask(page, "What?", ("a.png", png())))[1] == "With 1 pictures you said: What?"
 
 
-def test_sessions_share_one_model_and_nothing_else(parrot: Parrot) -> None:
+def test_visitors_from_elsewhere_choose_no_model(
+    parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VQA_APP", json.dumps({"local": False}))
+    page = opened()
+    assert not [one for one in page.button if one.label == "Load"]
+    assert "chosen by whoever started" in " ".join(one.value for one in page.sidebar.caption)
+
+
+def test_visitors_from_elsewhere_share_one_model_and_nothing_else(
+    parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VQA_APP", json.dumps({"local": False}))
     first = ask(opened(), "Mine?", ("a.png", png()))
-    second = opened()
-    assert texts(second) == []
-    ask(second, "Yours?", ("b.png", png()))
-    assert texts(first) == ["Mine?", "With 1 pictures you said: Mine?"]
+    second = opened(c=first.query_params["c"])
+    assert not second.chat_message
+    assert "Mine\\?" not in [one.label for one in second.button]
+    ask(second, "Yours?", ("b.png", png("blue")))
+    assert texts(first)[0] == "Mine?"
     assert len(parrot.requests) == 2
 
 
-def test_the_model_comes_from_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert vqa.cli.page.page_model() == vqa.cli.page.PageModel()
-    monkeypatch.setenv("VQA_APP", json.dumps({"name": "x/y", "quantize": "4bit"}))
-    assert vqa.cli.page.page_model() == vqa.cli.page.PageModel("x/y", quantize="4bit")
+def test_the_page_in_chinese(parrot: Parrot) -> None:
+    page = opened(lang="zh")
+    assert page.title[0].value == "看图问答"
+    ask(page, "What?", ("a.png", png()))
+    assert "重新回答" in [one.label for one in page.button]
+    page.selectbox(key="language_choice").set_value("en").run()
+    assert "Again" in [one.label for one in page.button]
+    assert page.query_params["lang"] == "en"
+
+
+def test_the_options_come_from_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert vqa.cli.page.page_options() == vqa.cli.page.PageOptions()
+    given = {"choice": {"name": "x/y", "quantize": "4bit"}, "local": False}
+    monkeypatch.setenv("VQA_APP", json.dumps(given))
+    options = vqa.cli.page.page_options()
+    assert options == vqa.cli.page.PageOptions(Choice("x/y", quantize="4bit"), local=False)

@@ -30,7 +30,15 @@ _SETTINGS = {
     "server.fileWatcherType": "none",
     "server.maxUploadSize": "100",  # MB
     "server.showEmailPrompt": "false",
-    "theme.primaryColor": "#3367b0",
+    # one of each kind, or the page would not be dark where the browser is
+    "theme.light.primaryColor": "#2f5f9e",
+    "theme.light.backgroundColor": "#ffffff",
+    "theme.light.secondaryBackgroundColor": "#f4f5f7",
+    "theme.light.textColor": "#22262b",
+    "theme.dark.primaryColor": "#3f78c0",
+    "theme.dark.backgroundColor": "#15181c",
+    "theme.dark.secondaryBackgroundColor": "#20252b",
+    "theme.dark.textColor": "#e6e8eb",
 }
 
 

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.chat.test_worker import Echo, ask, wait
+from vqa.chat.host import Host
+from vqa.errors import InputError, VQAError
+from vqa.model_choice import Choice
+
+
+def test_a_model_is_loaded_and_exchanged() -> None:
+    built: list[Choice] = []
+
+    def build(choice: Choice) -> Echo:
+        built.append(choice)
+        return Echo()
+
+    host = Host(build)
+    host.load(Choice("one"))
+    wait(lambda: not host.loading)
+    first = host.worker()
+    job = first.submit(ask("hello"))
+    assert job.result().text == "hello"
+    host.load(Choice("two", quantize="4bit"))
+    wait(lambda: not host.loading)
+    assert host.worker() is not first
+    assert built == [Choice("one"), Choice("two", quantize="4bit")]
+    assert host.choice.name == "two"
+    with pytest.raises(VQAError, match="start it again"):
+        first.submit(ask("too late"))
+
+
+def test_nothing_is_answered_while_it_loads_or_failed_to() -> None:
+    go = threading.Event()
+
+    def build(choice: Choice) -> Echo:
+        go.wait(10)
+        if choice.name == "missing":
+            raise InputError("no such model")
+        if choice.name == "broken":
+            raise RuntimeError("out of\nmemory")
+        return Echo()
+
+    host = Host(build)
+    host.load(Choice("missing"))
+    with pytest.raises(VQAError, match="still being loaded"):
+        host.worker()
+    go.set()
+    wait(lambda: not host.loading)
+    with pytest.raises(VQAError, match="no such model"):
+        host.worker()
+    host.load(Choice("broken"))
+    wait(lambda: not host.loading)
+    assert str(host.error) == "broken failed to load: out of memory"
+    host.load(Choice())
+    wait(lambda: not host.loading)
+    assert host.error is None
+    assert host.worker().submit(ask("hello")).result().text == "hello"
+
+
+def test_the_last_choice_counts() -> None:
+    go = threading.Event()
+    built: list[str] = []
+
+    def build(choice: Choice) -> Echo:
+        go.wait(10)
+        built.append(choice.name)
+        return Echo()
+
+    host = Host(build)
+    for name in ("one", "two", "three"):
+        host.load(Choice(name))
+    go.set()
+    wait(lambda: not host.loading)
+    assert host.choice.name == "three"
+    assert built in (["one", "three"], ["three"])
+    assert host.worker().submit(ask("hello")).result().text == "hello"

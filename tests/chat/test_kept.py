@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.chat.test_worker import Echo, wait
+from vqa.answering import Settings
+from vqa.chat import MAX_PICTURES, Worker
+from vqa.chat.export import as_json, as_markdown
+from vqa.chat.history import History, NotThere
+from vqa.chat.kept import Chats, Upload
+from vqa.errors import InputError, VQAError
+
+ANNA = "anna"
+
+
+def upload(colour: str = "red", name: str = "photo.png") -> Upload:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 6), colour).save(file, "PNG")
+    return Upload(name, file.getvalue())
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+def kept(tmp_path: Path, echo: Echo) -> Iterator[Chats]:
+    history = History(tmp_path)
+    with Worker(echo) as worker:
+        yield Chats(history, lambda: worker)
+    history.close()
+
+
+def state(kept: Chats, key: str) -> list[tuple[str, str]]:
+    return [(turn.text, turn.state) for turn in kept.history.branch(ANNA, key)]
+
+
+def test_an_answer_is_kept_though_nobody_follows_it(kept: Chats) -> None:
+    key = kept.history.start(ANNA, system="Be brief.")
+    answer = kept.ask(ANNA, key, " What is it? ", [upload()])
+    kept.wait(answer)
+    assert state(kept, key) == [("What is it?", "done"), ("What is it?", "done")]
+    said = kept.history.branch(ANNA, key)[-1]
+    assert said.model == "echo"
+    assert said.about["probability"] == 0.5
+    assert said.about["new_tokens"] == 3
+    assert kept.job(answer) is None
+
+
+def test_what_the_model_is_asked(tmp_path: Path) -> None:
+    echo = Echo()
+    requests = []
+    real = echo.stream
+    echo.stream = lambda request, cancel=None: (  # type: ignore[method-assign]
+        requests.append(request) or real(request, cancel)
+    )
+    with Worker(echo) as worker:
+        kept = Chats(History(tmp_path), lambda: worker)
+        key = kept.history.start(ANNA, system="Be brief.")
+        kept.wait(kept.ask(ANNA, key, "One?", [upload()]))
+        kept.wait(kept.ask(ANNA, key, "Two?", [upload("blue")], Settings(max_new_tokens=7)))
+    first, second = requests
+    assert [(one.role, one.text) for one in first.messages] == [
+        ("system", "Be brief."), ("user", "One?"),
+    ]  # fmt: skip
+    assert [one.role for one in second.messages] == ["system", "user", "assistant", "user"]
+    assert second.messages[1].images[0].getpixel((0, 0)) == (255, 0, 0)
+    assert second.messages[3].images[0].getpixel((0, 0)) == (0, 0, 255)
+    assert second.settings == Settings(max_new_tokens=7)
+
+
+def test_a_bad_question_leaves_nothing(kept: Chats) -> None:
+    key = kept.history.start(ANNA)
+    for question, pictures, why in (
+        (" ", [upload()], "question is empty"),
+        ("?", [Upload("notes.png", b"text")], "notes.png is text, not a picture"),
+        ("?", [upload()] * (MAX_PICTURES + 1), "pictures in one message"),
+    ):
+        with pytest.raises(InputError, match=why):
+            kept.ask(ANNA, key, question, pictures)
+    assert kept.history.branch(ANNA, key) == []
+
+
+def test_a_failed_answer_says_why_and_its_pictures_go_to_the_next(kept: Chats) -> None:
+    key = kept.history.start(ANNA)
+    kept.wait(kept.ask(ANNA, key, "some fail", [upload()]))
+    failed = kept.history.branch(ANNA, key)[-1]
+    assert (failed.text, failed.state) == ("some ", "failed")
+    assert failed.notice == "echo failed to answer: out of memory"
+    kept.wait(kept.ask(ANNA, key, "refuse"))
+    assert kept.history.branch(ANNA, key)[-1].notice == "too long for this model"
+    kept.wait(kept.ask(ANNA, key, "now"))
+    assert state(kept, key)[-1] == ("now", "done")
+
+
+def test_stopping_keeps_what_was_said(kept: Chats, echo: Echo) -> None:
+    echo.free = False
+    key = kept.history.start(ANNA)
+    answer = kept.ask(ANNA, key, "one two three")
+    echo.go.release()
+    job = kept.job(answer)
+    assert job is not None
+    wait(lambda: job.text == "one ")
+    with pytest.raises(NotThere):
+        kept.stop("ben", answer)
+    kept.stop(ANNA, answer)
+    kept.wait(answer)
+    assert state(kept, key)[-1] == ("one ", "stopped")
+    echo.go.release()
+    kept.stop(ANNA, answer)  # again does nothing
+
+
+def test_a_long_answer_is_saved_while_it_is_written(
+    kept: Chats, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqa.chat.kept._SAVE_EVERY", 0)
+    echo.free = False
+    key = kept.history.start(ANNA)
+    answer = kept.ask(ANNA, key, "one two three")
+    echo.go.release(2)
+    wait(lambda: state(kept, key)[-1] == ("one two ", "running"))
+    echo.go.release(2)
+    kept.wait(answer)
+    assert state(kept, key)[-1] == ("one two three", "done")
+
+
+def test_another_answer_is_sampled_anew(kept: Chats, echo: Echo) -> None:
+    key = kept.history.start(ANNA)
+    first = kept.ask(ANNA, key, "What?", [upload()])
+    kept.wait(first)
+    seeds = []
+    real = echo.stream
+
+    def stream(request, cancel=None):  # type: ignore[no-untyped-def]
+        seeds.append((request.settings.temperature > 0, request.settings.seed))
+        assert [one.role for one in request.messages] == ["user"]
+        return real(request, cancel)
+
+    echo.stream = stream  # type: ignore[method-assign]
+    second = kept.answer_again(ANNA, first)
+    kept.wait(second)
+    kept.wait(kept.answer_again(ANNA, second))
+    assert seeds == [(True, 1), (True, 2)]
+    assert len(kept.history.branch(ANNA, key)[-1].siblings) == 3
+
+
+def test_asking_with_another_text(kept: Chats) -> None:
+    key = kept.history.start(ANNA)
+    kept.wait(kept.ask(ANNA, key, "What?", [upload()]))
+    question = kept.history.branch(ANNA, key)[0].id
+    with pytest.raises(InputError, match="question is empty"):
+        kept.ask_again(ANNA, question, "  ")
+    kept.wait(kept.ask_again(ANNA, question, "Which?"))
+    assert state(kept, key) == [("Which?", "done"), ("Which?", "done")]
+    assert len(kept.history.branch(ANNA, key)[0].pictures) == 1
+
+
+def test_a_note_stands_in_place_of_an_answer(kept: Chats, echo: Echo) -> None:
+    key = kept.history.start(ANNA)
+    kept.note(ANNA, key, "这是什么?", "English only.", [upload()])
+    noted = kept.history.branch(ANNA, key)[-1]
+    assert (noted.state, noted.notice, noted.text) == ("note", "English only.", "")
+    assert echo.order == []
+    kept.wait(kept.ask(ANNA, key, "What is it?"))
+    assert echo.order == ["What is it?"]
+
+
+def test_a_conversation_is_deleted_while_it_is_answered(kept: Chats, echo: Echo) -> None:
+    echo.free = False
+    key = kept.history.start(ANNA)
+    answer = kept.ask(ANNA, key, "one two")
+    kept.delete(ANNA, key)
+    kept.wait(answer)
+    assert kept.history.conversations(ANNA) == []
+    echo.go.release(9)
+
+
+def test_a_worker_that_has_ended(tmp_path: Path) -> None:
+    worker = Worker(Echo())
+    kept = Chats(History(tmp_path), lambda: worker)
+    key = kept.history.start(ANNA)
+    worker.close()
+    with pytest.raises(VQAError, match="start it again"):
+        kept.ask(ANNA, key, "?")
+    assert kept.history.branch(ANNA, key)[-1].state == "failed"
+
+
+def test_exports(kept: Chats) -> None:
+    key = kept.history.start(ANNA)
+    answer = kept.ask(ANNA, key, "What\nis it?", [upload(name="my photo.png")])
+    kept.wait(answer)
+    kept.history.correct(ANNA, answer, "A red one.")
+    branch = kept.history.branch(ANNA, key)
+    assert as_markdown(branch) == (
+        "# What is it?\n\n[my photo.png]\n\n> What\n> is it?\n\nWhat is it?\n\n"
+        "*Corrected:* A red one.\n"
+    )
+    question, said = json.loads(as_json(branch))["messages"]
+    picture, text = question["content"]
+    assert picture["image_url"]["url"].startswith("data:image/png;base64,")
+    assert text == {"type": "text", "text": "What\nis it?"}
+    assert said == {"role": "assistant", "content": "A red one."}
