@@ -68,17 +68,18 @@ def show(
                 )  # fmt: skip
             elif st.toggle(text("chat.camera"), key="camera", disabled=disabled):
                 _camera()
-        if "draft" in st.session_state:
-            st.session_state.question = st.session_state.pop("draft")
-        ready = has_pictures or pending()
-        said = st.chat_input(
-            text("chat.ask") if ready else text("chat.ask_first"),
-            key="question",
-            accept_file="multiple",
-            file_type=TYPES,
-            max_chars=MAX_QUESTION,
-            disabled=disabled,
-        )
+    if "draft" in st.session_state:
+        st.session_state.question = st.session_state.pop("draft")
+    ready = has_pictures or pending()
+    # not `with st.bottom`: a box that places itself there makes the page follow the answer
+    said = st.chat_input(
+        text("chat.ask") if ready else text("chat.ask_first"),
+        key="question",
+        accept_file="multiple",
+        file_type=TYPES,
+        max_chars=MAX_QUESTION,
+        disabled=disabled,
+    )
     if suggested:
         return suggested, list(pending())
     if said is None or isinstance(said, str):

@@ -40,14 +40,18 @@ def show() -> None:
         format_func=lambda one: text("model.quantize_none") if one == "none" else one,
         key="model-quantize",
     )  # fmt: skip
-    device = st.selectbox(
-        text("model.device"), ["auto", "cpu", "cuda", "mps"], key="model-device",
-        index=["auto", "cpu", "cuda", "mps"].index(now.device),
-    )  # fmt: skip
+    dtype = _select("dtype", ["auto", "bfloat16", "float16", "float32"], now.dtype)
+    device = _select("device", ["auto", "cpu", "cuda", "mps"], now.device)
     if st.button(text("model.load"), disabled=not name):
         few = quantize if quantize in ("4bit", "8bit") else None
-        host().load(Choice(name, adapter or None, device, now.dtype, few))  # type: ignore[arg-type]
+        host().load(Choice(name, adapter or None, device, dtype, few))  # type: ignore[arg-type]
         st.rerun()
+
+
+def _select(name: str, options: list[str], now: str) -> str:
+    options = options if now in options else [*options, now]
+    at = options.index(now)
+    return str(st.selectbox(text(f"model.{name}"), options, at, key=f"model-{name}"))
 
 
 def is_ready() -> bool:

@@ -24,6 +24,7 @@ from vqa.encoders import encoder_spec  # its import registers the timm tower
 from vqa.errors import InputError
 from vqa.files import atomic_write
 from vqa.model import ModuleReport, check_image_tokens, module_report
+from vqa.room import check_room
 
 Quantize = Literal["4bit", "8bit"]
 _RECORD = "vqa.json"
@@ -67,6 +68,7 @@ def load(
     source = resolve(name)
     config = _llava_config(source, name)
     torch_dtype = dtype_of(dtype, config, device)
+    check_room(name, config, torch_dtype, device, quantize)
     model = _load_weights(source, name, config, torch_dtype, device, quantize)
     processor = _load_processor(source, name, config)
     if processor.image_token_id != config.image_token_id:

@@ -41,19 +41,22 @@ def free_port() -> int:
 
 @contextmanager
 def serving(
-    directory: Path, load_seconds: float = 0, host: str = "127.0.0.1"
+    directory: Path, load_seconds: float = 0, host: str = "127.0.0.1", parrot: bool = True
 ) -> Iterator[tuple[str, Path]]:
-    """The page, started in `directory` as `vqa app` does it: its address, and the server's log."""
+    """The page, started in `directory` as `vqa app` does it: its address, and the server's log.
+
+    It answers with the parrot, or with the model that ships.
+    """
     custom = directory / "customize"
     custom.mkdir()
-    text = CUSTOMIZE.format(root=str(ROOT), load_seconds=load_seconds)
+    text = CUSTOMIZE.format(root=str(ROOT), load_seconds=load_seconds) if parrot else ""
     (custom / "sitecustomize.py").write_text(text)
     port, log = free_port(), directory / "server.log"
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(custom), str(ROOT)]),
         "STREAMLIT_SERVER_HEADLESS": "true",  # no browser is opened
-        "VQA_CACHE": str(directory / "cache"),
+        **({"VQA_CACHE": str(directory / "cache")} if parrot else {}),
         "XDG_DATA_HOME": str(directory / "data"),
         "PYTHONUNBUFFERED": "1",
     }
