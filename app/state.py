@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.browsers import COOKIE, VALID
+from vqa.batches import Batches
 from vqa.chat.history import History, history_directory
 from vqa.chat.host import Host
 from vqa.chat.kept import Chats
@@ -28,6 +29,12 @@ def host() -> Host:
 def chats() -> Chats:
     """Everybody's conversations."""
     return Chats(History(directory()), host().worker)
+
+
+@st.cache_resource(show_spinner=False)
+def batches() -> Batches:
+    """Everybody's files of questions."""
+    return Batches(directory() / "batches", host().worker)
 
 
 def directory() -> Path:

@@ -16,6 +16,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from tests import tiny
 from vqa.checkpoints import Loaded, base_of, is_adapter, load, record_base, save
+from vqa.engine import LocalEngine
 from vqa.errors import InputError
 from vqa.model import compose
 from vqa.prompts import Message, encode, tokens_per_image
@@ -143,6 +144,11 @@ def test_the_fingerprint_is_that_of_the_weights(tmp_path: Path) -> None:
     name = sorted(weights)[0]
     save_file({**weights, name: weights[name] + 1}, path, {"format": "pt"})
     assert load(str(first)).fingerprint != load(str(second)).fingerprint
+    identities = {load(str(first), dtype=name).identity for name in ("float32", "bfloat16")}
+    assert (
+        len(identities) == 2
+        and LocalEngine(load(str(first), dtype="float32")).identity in identities
+    )
 
 
 def _adapter(base: Path, directory: Path, seed: int = 0) -> Path:

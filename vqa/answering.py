@@ -99,6 +99,16 @@ class Choosing(Protocol):
 
 
 @runtime_checkable
+class Identified(Protocol):
+    """An answerer that knows what its answers depend on, beyond its name."""
+
+    @property
+    def identity(self) -> str:
+        """Another one where the weights, their type or their quantization are others."""
+        ...
+
+
+@runtime_checkable
 class Remembering(Protocol):
     """An answerer that keeps what it has computed, on which last digits may depend."""
 

@@ -39,11 +39,17 @@ class Loaded:
     name: str
     sources: tuple[str, ...]  # directories or hub ids: the model's, and the adapter's
     report: tuple[ModuleReport, ...]
+    quantize: Quantize | None = None
 
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the weights. Computed when asked for: large files take seconds to read."""
         return fingerprint.of_json([_identity(source) for source in self.sources])
+
+    @cached_property
+    def identity(self) -> str:
+        """What answers depend on: the weights, their type and how they are quantized."""
+        return fingerprint.of_json([self.fingerprint, str(self.model.dtype), self.quantize])
 
 
 def load(
@@ -83,7 +89,8 @@ def load(
         sources = (source, adapter)
     model.eval()
     check_image_tokens(model, processor)
-    return Loaded(model, processor, adapter or name, sources, module_report(model))
+    report = module_report(model)
+    return Loaded(model, processor, adapter or name, sources, report, quantize)
 
 
 def look(name: str) -> tuple[Any, LlavaProcessor]:

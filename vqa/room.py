@@ -35,9 +35,7 @@ def check_room(
         return
     sizes = {kind: _bytes(config, dtype, kind) for kind in (None, "8bit", "4bit")}
     smaller = [kind for kind in ("8bit", "4bit") if sizes[kind] <= free and kind != quantize]
-    advice = (
-        f"--quantize {smaller[0]} (about {sizes[smaller[0]] / 1e9:.1f} GB), " if smaller else ""
-    )
+    advice = "".join(f"--quantize {kind} ({sizes[kind] / 1e9:.1f} GB), " for kind in smaller[:1])
     raise InputError(
         f"{name} takes about {sizes[quantize] / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are "
         f"free: choose {advice}a smaller model or another machine."

@@ -13,6 +13,7 @@ from tests.evaluation.colors import Colors, photo, read
 from vqa.answering import Answer, Request, Settings
 from vqa.data.example import Example
 from vqa.errors import InputError, VQAError
+from vqa.evaluation.asking import Cancelled
 from vqa.evaluation.pictures import Condition
 from vqa.evaluation.predict import Outcome, predict
 
@@ -250,6 +251,32 @@ def test_an_answerer_that_is_gone_ends_the_run(data: list[Example], tmp_path: Pa
         run(data, out, Gone())
     assert len(read(out)) == 4
     assert run(data, out).kept == 4
+
+
+@pytest.mark.parametrize("batches", [0, 1, 2])
+def test_a_cancelled_run_keeps_whole_answers_and_goes_on(
+    data: list[Example], tmp_path: Path, batches: int
+) -> None:
+    class Cut(Colors):
+        """Answers are cut off in the batch after `batches`."""
+
+        def answer(self, requests: Sequence[Request], cancel: Event | None = None) -> list[Answer]:
+            assert cancel is stop
+            if len(self.batches) == batches:
+                stop.set()
+                return [Answer("", "cancelled") for _ in requests]
+            return super().answer(requests)
+
+    stop, out = Event(), tmp_path / "p.jsonl"
+    with pytest.raises(Cancelled, match="colors was stopped"):
+        predict(Cut(), data, out, Settings(8), identity="m", batch_size=4, cancel=stop)
+    assert len(read(out)) == 4 * batches
+    with pytest.raises(Cancelled):  # before anything is asked
+        predict(Colors(until=0), data, out, Settings(8), identity="m", batch_size=4, cancel=stop)
+    whole = tmp_path / "whole.jsonl"
+    run(data, whole)
+    assert run(data, out).kept == 4 * batches
+    assert out.read_text() == whole.read_text()
 
 
 class Endpoint(Colors):

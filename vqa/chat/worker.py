@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import zip_longest
 from threading import Condition, Event, Thread
 from types import TracebackType
@@ -128,6 +129,7 @@ class Worker:
         self.answerer = answerer
         self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()  # by owner, whose turn is next
         self._running: Job | None = None
+        self._beside: list[Event] = []  # what ends the work that goes on beside the questions
         self._closed = False
         self._changed = Condition()
         self._thread = Thread(target=self._work, name="vqa-worker", daemon=True)
@@ -161,15 +163,37 @@ class Worker:
                         del self._waiting[owner]
                     return
 
+    @contextmanager
+    def beside(self, stop: Event) -> Iterator[Answerer]:
+        """Use the answerer for long work in this thread, while questions are answered too.
+
+        `stop` is set when the worker closes, which then waits for the end of the block: nobody has
+        the model any more. Raises VQAError once the worker is closed.
+        """
+        with self._changed:
+            if self._closed:
+                raise VQAError("The model has been exchanged: begin again.")
+            self._beside.append(stop)
+        try:
+            yield self.answerer
+        finally:
+            with self._changed:
+                self._beside.remove(stop)
+                self._changed.notify_all()
+
     def close(self) -> None:
-        """Cancel everything and end the thread."""
+        """Cancel everything, wait for work beside the questions, and end the thread."""
         with self._changed:
             self._closed = True
             jobs = [*self._order(), *([self._running] if self._running else [])]
-            self._changed.notify()
+            for stop in self._beside:
+                stop.set()
+            self._changed.notify_all()
         for job in jobs:
             job.cancel()
         self._thread.join()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._beside)
 
     def __enter__(self) -> Worker:
         return self

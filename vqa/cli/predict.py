@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,7 +16,6 @@ from vqa.errors import InputError, VQAError
 
 if TYPE_CHECKING:
     from vqa.answering import Answerer
-    from vqa.data.example import Example
     from vqa.data.rows import BadRow
     from vqa.evaluation.pictures import Condition
     from vqa.evaluation.predict import Outcome
@@ -78,10 +77,16 @@ def predict(
     from vqa.data.identity import sha256
     from vqa.evaluation.predict import predict as run
     from vqa.evaluation.predict import run_fingerprint
+    from vqa.evaluation.rows import asked_rows
     from vqa.evaluation.shards import parse
 
     piece = parse(shard) if shard else (1, 1)
-    rows = _read(data, images, choices, report=not team or team.main)
+
+    def bad(row: BadRow) -> None:
+        if not team or team.main:
+            typer.echo(f"vqa: {data}:{row.line}: {row.reason}", err=True)
+
+    rows = asked_rows(data, images, choices=choices, bad=bad)
     settings = Settings(max_new_tokens=max_new_tokens)
     condition: Condition = "blind" if blind else "swap" if swap else "seen"
     if backend == "openai":
@@ -140,48 +145,6 @@ def merge_predictions(
     typer.echo(f"{out}: {count} rows, {errors} errors", err=True)
 
 
-@dataclass
-class _Rows:
-    examples: list[Example]
-    failed: dict[str | int, str]  # rows of the data that cannot be asked
-    unnamed: int  # those that have no id of their own besides
-    ids: list[str | int]  # of all rows that a prediction is written for, in the data's order
-
-
-def _read(data: Path, images: Path | None, choices: bool, report: bool) -> _Rows:
-    """Read the data; bad rows are reported, and raised only where no row is good."""
-    from vqa.data import read
-    from vqa.data.rows import BadRows
-
-    rows = _Rows([], {}, 0, [])
-    bad: list[BadRow] = []
-
-    def note(row: BadRow) -> None:
-        bad.append(row)
-        if row.id is not None:
-            rows.ids.append(row.id)
-
-    for example in read(data, images, need_answers=False, bad=note):
-        rows.ids.append(example.id)
-        kept = {"choices": example.extra.get("choices")} if choices else {}
-        rows.examples.append(replace(example, answers=(), extra=kept))  # ten answers a row add up
-    if bad and not rows.examples:
-        raise BadRows(data, [(row.line, row.reason) for row in bad])
-    if not rows.examples:
-        raise InputError(f"{data}: no rows")
-    rows.ids = list(dict.fromkeys(rows.ids))
-    good = {example.id for example in rows.examples}
-    for row in bad:
-        what = f"{data}:{row.line}: {row.reason}"
-        if report:
-            typer.echo(f"vqa: {what}", err=True)
-        if row.id is None or row.id in good or row.id in rows.failed:
-            rows.unnamed += 1
-        else:
-            rows.failed[row.id] = what
-    return rows
-
-
 def _check(blind: bool, swap: bool, shard: str | None, team: bool) -> None:
     if blind and swap:
         raise InputError("--blind and --swap exclude each other; run the command twice")
@@ -220,14 +183,13 @@ def _load(
 ) -> tuple[Answerer, str, str]:
     """The model ready to answer, what its answers depend on, and its type."""
     options.quiet_loading()
-    from vqa import checkpoints, fingerprint
+    from vqa import checkpoints
     from vqa.engine import LocalEngine
 
     loaded = checkpoints.load(model, adapter=adapter, device=device, dtype=dtype, quantize=quantize)
     used = str(loaded.model.dtype)
-    identity = fingerprint.of_json([loaded.fingerprint, used, quantize])
     engine = LocalEngine(loaded, max_batch=batch_size, prefix_bytes=_KEPT)
-    return engine, identity, used.removeprefix("torch.")
+    return engine, loaded.identity, used.removeprefix("torch.")
 
 
 def _remote(base_url: str, model: str | None, concurrency: int) -> tuple[Answerer, str]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from vqa.cache import cache_directory
 from vqa.files import atomic_write
 
+_DIRECTORY: ContextVar[Path | None] = ContextVar("stored pictures", default=None)
 _ENDINGS = (
     (b"\xff\xd8\xff", ".jpg"),
     (b"\x89PNG", ".png"),
@@ -36,8 +40,18 @@ def store(data: bytes) -> Path:
 
 
 def stored_directory() -> Path:
-    """The folder of all stored pictures, in the cache directory."""
-    return cache_directory() / "pictures"
+    """The folder of all stored pictures: in the cache directory, or that of `stored_in`."""
+    return _DIRECTORY.get() or cache_directory() / "pictures"
+
+
+@contextmanager
+def stored_in(directory: Path) -> Iterator[None]:
+    """Keep pictures of the data that this thread reads in `directory`, to be deleted with it."""
+    token = _DIRECTORY.set(directory)
+    try:
+        yield
+    finally:
+        _DIRECTORY.reset(token)
 
 
 def from_data_url(url: str) -> bytes:

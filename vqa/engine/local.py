@@ -60,6 +60,7 @@ class LocalEngine:
     ) -> None:
         self.name = loaded.name
         self.counts = Counts()
+        self._loaded = loaded
         self._processor: Any = loaded.processor
         self._max_batch = max_batch
         self._identities = PictureIdentity()
@@ -70,6 +71,11 @@ class LocalEngine:
         self._scoring = Scoring(self._text, self._prefill, self._prefixes, self.counts, max_batch)
         self._ends = _ends(loaded)
         self._turn = threading.Lock()
+
+    @property
+    def identity(self) -> str:
+        """What answers depend on, as `Loaded.identity`; large weights take seconds at first."""
+        return self._loaded.identity
 
     def answer(
         self, requests: Sequence[Request], cancel: threading.Event | None = None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from vqa.answering import AnsweringEach, Request
 from vqa.data.example import Example
-from vqa.errors import InputError
+from vqa.errors import InputError, VQAError
 from vqa.turns import messages
 
 if TYPE_CHECKING:
@@ -20,17 +21,23 @@ Result = TypeVar("Result")
 Row = dict[str, Any]
 
 
+class Cancelled(VQAError):
+    """A run was asked to end; what is done is kept."""
+
+
 def ask(
     answerer: Answerer,
     rows: Sequence[tuple[Example, tuple[Image.Image, ...]]],
     settings: Settings,
     *,
     choices: bool = False,
+    cancel: Event | None = None,
 ) -> list[Row]:
     """Ask all rows at once; returns a row for each, in their order, without fingerprint.
 
     With `choices` the texts of the column `choices` are scored instead (the answerer is a
     `Choosing`). A row that is refused becomes `{"id", "error"}` and does not take others with it.
+    Once `cancel` is set, Cancelled is raised as soon as the answerer returns.
     """
     made: dict[int, Row] = {}
     asked: list[tuple[int, Request]] = []
@@ -44,7 +51,7 @@ def ask(
             made[index] = error_row(example.id, error)
         else:
             asked.append((index, request))
-    for (index, _), found in zip(asked, _outcomes(answerer, asked, texts), strict=True):
+    for (index, _), found in zip(asked, _outcomes(answerer, asked, texts, cancel), strict=True):
         key = rows[index][0].id
         if isinstance(found, InputError):
             made[index] = error_row(key, found)
@@ -54,7 +61,10 @@ def ask(
 
 
 def _outcomes(
-    answerer: Answerer, asked: Sequence[tuple[int, Request]], texts: Mapping[int, list[str]] | None
+    answerer: Answerer,
+    asked: Sequence[tuple[int, Request]],
+    texts: Mapping[int, list[str]] | None,
+    cancel: Event | None,
 ) -> list[Row | InputError]:
     """What came back for each request, or why nothing did. `texts` are choices by the number."""
 
@@ -69,7 +79,11 @@ def _outcomes(
     if isinstance(answerer, AnsweringEach):  # an endpoint would charge for asking again
         answers = answerer.answer_each([request for _, request in asked]) if asked else []
     else:
-        answers = _in_parts(lambda part: answerer.answer([request for _, request in part]), asked)
+        answers = _in_parts(
+            lambda part: answerer.answer([request for _, request in part], cancel), asked
+        )
+    if cancel is not None and cancel.is_set():  # some may be cut off
+        raise Cancelled(f"{answerer.name} was stopped")
     return [answer if isinstance(answer, InputError) else _row(answer) for answer in answers]
 
 

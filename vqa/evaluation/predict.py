@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from vqa import fingerprint
 from vqa.data.example import Example
 from vqa.errors import InputError
 from vqa.evaluation.ahead import ahead
-from vqa.evaluation.asking import error_row
+from vqa.evaluation.asking import Cancelled, error_row
 from vqa.evaluation.pictures import Condition, Pictures
 from vqa.evaluation.plan import plan
 from vqa.evaluation.plan import shard as piece_of
@@ -56,6 +57,7 @@ def predict(
     sources: Sequence[Path] = (),
     about: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    cancel: Event | None = None,
 ) -> Outcome:
     """Write a row `{"id", "prediction", "probability", "finish", "fingerprint"}` for each example.
 
@@ -84,6 +86,7 @@ def predict(
     `about`: `model`, `adapter`, `backend`, `data` and further `settings` for `OUT.run.json`, which
     describes the run.
     `progress` is told the rows that are done and how many there are.
+    `cancel`, once set, ends the run with Cancelled; as after a kill, the next run goes on.
 
     Raises InputError where ids come twice, and where `out` holds what is no prediction of this data
     and shard: it stays as it is.
@@ -115,7 +118,7 @@ def predict(
         )
         settings_json = _settings_json(settings) | {"choices": choices, "batch_size": batch_size}
         _describe(out, answerer.name, about or {}, condition, settings_json, total)
-        work = Work(answerer, settings, choices, run, pictures, before)
+        work = Work(answerer, settings, choices, run, pictures, before, cancel)
         tasks = [(number, group) for number, batch in enumerate(batches) for group in batch]
         reading = ahead(
             work.read,
@@ -134,6 +137,8 @@ def predict(
                 errors += 1
             tell(errors, total)
             for number, batch in enumerate(batches):
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled(f"{answerer.name} was stopped")
                 rows = work.rows(number, islice(reads, len(batch)))
                 if rows:
                     append_jsonl(file, *rows)

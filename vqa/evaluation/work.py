@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from vqa import fingerprint
 from vqa.answering import AnsweringEach, Remembering
 from vqa.data.example import Example
 from vqa.errors import InputError, VQAError
-from vqa.evaluation.asking import Row, ask, error_row
+from vqa.evaluation.asking import Cancelled, Row, ask, error_row
 from vqa.evaluation.pictures import Pictures
 from vqa.evaluation.plan import Group
 from vqa.evaluation.resume import Id, joined
@@ -50,6 +51,7 @@ class Work:
         run: str,
         pictures: Pictures,
         before: Mapping[Id, str],
+        cancel: Event | None = None,
     ) -> None:
         self._answerer = answerer
         self._each_alone = isinstance(answerer, AnsweringEach)  # an endpoint
@@ -59,6 +61,7 @@ class Work:
         self._run = run
         self._pictures = pictures
         self._before = before
+        self._cancel = cancel
         self._asked: set[int] = set()  # numbers of batches that have a row to be answered
 
     def read(self, task: tuple[int, Group]) -> Read:
@@ -142,9 +145,11 @@ class Work:
         if isinstance(self._answerer, Remembering):
             self._answerer.forget()  # or a run that goes on here would differ in last digits
         try:
-            rows = ask(self._answerer, pairs, self._settings, choices=self._choices)
+            rows = ask(
+                self._answerer, pairs, self._settings, choices=self._choices, cancel=self._cancel
+            )
             self._silent = False
-        except InputError:
+        except (InputError, Cancelled):
             raise
         except VQAError as error:
             if self._silent or not self._each_alone:

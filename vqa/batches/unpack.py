@@ -1,0 +1,151 @@
+"""The door for zip files of strangers: only regular files come out, and only into one folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import unicodedata
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from vqa.errors import InputError
+
+_PIECE = 1 << 20  # bytes
+_TABLE = 16 << 20  # bytes of the list of contents, which the library reads at once
+_MOST_NAME = 1000  # characters
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for gigabytes of memory
+_IGNORED = ("__MACOSX/",)  # what macOS adds
+_ENCRYPTED, _UTF8 = 0x1, 0x800  # flags of an entry
+
+
+@dataclass(frozen=True)
+class ZipLimits:
+    """What may come out of a zip file."""
+
+    files: int = 50_000
+    size: int = 4 << 30  # bytes of all files
+    ratio: int = 200  # bytes that may come out of each that went in; photos reach 1 to 50
+    free: int = 1 << 30  # bytes that stay free on the disk
+
+
+class _Careful:
+    """A file that refuses to be read in pieces that are too large for memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        most = _TABLE if size is None or size < 0 else size
+        if most > _TABLE:
+            raise zipfile.BadZipFile("its list of contents is too long")
+        return self._file.read(most)
+
+
+def unpack(file: IO[bytes], name: str, folder: Path, limits: ZipLimits) -> int:
+    """Write the files of a zip file into the new `folder`; how many there were.
+
+    `name` is what messages call it. Sizes are counted as bytes come out: headers may lie. Raises
+    InputError for a path that leaves the folder, for links, encryption and damage, for the same
+    name twice, and beyond `limits`; what has been written then is for the caller to remove.
+    """
+    try:
+        packed = file.seek(0, 2)
+        with zipfile.ZipFile(_Careful(file)) as archive:  # type: ignore[arg-type]
+            entries = [entry for entry in archive.infolist() if not _ignored(entry)]
+            if len(entries) > limits.files:
+                raise InputError(
+                    f"{name} holds {len(entries)} files; at most {limits.files} can be taken."
+                )
+            free = shutil.disk_usage(folder.parent).free - limits.free
+            most = min(limits.size, _PIECE + packed * limits.ratio)
+            left = min(most, free)
+            folder.mkdir()
+            for entry in entries:
+                left -= _write(archive, entry, folder / _path(entry, name), left, name)
+                if left < 0:
+                    raise InputError(_too_large(name, limits, most <= free))
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{name} cannot be unpacked: {error.strerror or error}.") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+        what = " ".join(str(error).split()).rstrip(".") or "it ends too early"
+        raise InputError(f"{name} is no zip file that can be read: {what}.") from error
+    if not entries:
+        raise InputError(f"{name} holds no files.")
+    return len(entries)
+
+
+def _ignored(entry: zipfile.ZipInfo) -> bool:
+    # not `is_dir`, which fails on an empty name
+    return entry.filename.endswith("/") or entry.filename.startswith(_IGNORED)
+
+
+def _path(entry: zipfile.ZipInfo, name: str) -> PurePosixPath:
+    """Where an entry belongs below the folder. Raises InputError where that is nowhere."""
+    inside = _name(entry).replace("\\", "/")  # as old programs on Windows write it
+    shown = ascii(inside if len(inside) <= 100 else f"{inside[:97]}...")
+    path = PurePosixPath(inside)
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or not path.parts
+        or (":" in inside and os.name == "nt")
+        or any(unicodedata.category(char) == "Cc" for char in inside)
+        or len(inside) > _MOST_NAME
+    ):
+        raise InputError(f"{name} holds a file of the name {shown}, which cannot be taken.")
+    if kind not in (0, stat.S_IFREG):
+        raise InputError(f"{name}: {shown} is a link or a device, not a file.")
+    if entry.flag_bits & _ENCRYPTED:
+        raise InputError(f"{name} is encrypted: pack it without a password.")
+    if entry.compress_type not in _METHODS:
+        raise InputError(f"{name}: {shown} is packed in an unusual way; pack it as plain zip.")
+    return path
+
+
+def _name(entry: zipfile.ZipInfo) -> str:
+    """The name, which many programs write as UTF-8 without saying so."""
+    if entry.flag_bits & _UTF8:
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return entry.filename
+
+
+def _write(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, left: int, name: str
+) -> int:
+    """Write a file of at most `left` bytes; how many came out, one more where it is larger."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    try:
+        target = path.open("xb")
+    except FileExistsError:
+        raise InputError(f"{name} holds {_name(entry)!a} twice.") from None
+    with archive.open(entry) as source, target:
+        while piece := source.read(min(_PIECE, left - written + 1)):
+            written += len(piece)
+            if written > left:
+                break
+            target.write(piece)
+    return written
+
+
+def _too_large(name: str, limits: ZipLimits, not_the_disk: bool) -> str:
+    if not not_the_disk:
+        return f"The disk of this server is too full to unpack {name}."
+    return (
+        f"{name} unpacks to more than can be taken: at most {limits.size / 1e9:.1f} GB, and "
+        f"{limits.ratio} times its own size."
+    )
