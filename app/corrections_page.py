@@ -104,7 +104,7 @@ def _list(judged: Sequence[Turn]) -> None:
             branch = chats().history.branch(owner(), answer.conversation, answer.id)
         except NotThere:  # deleted this moment, in another tab
             continue
-        with st.container(border=True):
+        with st.container(border=True, gap="small"):
             _card(branch)
 
 
@@ -133,11 +133,15 @@ def _card(branch: Sequence[Turn]) -> None:
     st.text(question.text)
     st.caption(plain(f"{answer.model}, {_when(answer.judged or answer.created)}"))
     st.text(answer.text or "-")
-    with st.form(f"judged-{answer.id}", border=False):
-        said = st.text_area(text("turn.correction"), answer.correction, height=70)
-        if st.form_submit_button(text("turn.keep")):
-            chats().history.correct(owner(), answer.id, said)
-            st.rerun()
+    with (
+        st.form(f"judged-{answer.id}", border=False),
+        st.container(horizontal=True, vertical_alignment="bottom", gap="small"),
+    ):
+        said = st.text_area(text("turn.correction"), answer.correction, height=68)
+        kept = st.form_submit_button(text("turn.keep"))
+    if kept:
+        chats().history.correct(owner(), answer.id, said)
+        st.rerun()
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         rating(answer)
         st.button(

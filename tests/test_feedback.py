@@ -161,6 +161,12 @@ def test_pictures_of_validation_data_are_left_out(history: History, tmp_path: Pa
     assert {leak.question for leak in found.leaks} == {"What colour?", "Both?"}
     assert found.leaks[0].reason == f"its picture is in line 1 of {against}"
     assert told == [f"{against}: not compared: 1 bad rows, 1 pictures that cannot be opened"]
+    moved = tmp_path / "moved.jsonl"
+    against.rename(moved)
+    with pytest.raises(InputError, match="no picture of it can be opened"):
+        export(history, tmp_path / "other", against=[moved])
+    again = export(history, tmp_path / "other", against=[moved], images=tmp_path / "val").found
+    assert {leak.question for leak in again.leaks} == {"What colour?", "Both?"}
 
 
 def test_a_directory_is_brought_up_to_date_and_others_are_left_alone(tmp_path: Path) -> None:

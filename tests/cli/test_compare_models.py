@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,10 +94,11 @@ def test_what_is_neither_is_refused_before_anything_is_asked(
     for name in ("none.jsonl", "runs/none.jsonl", "./none", "a/b/c", str(tmp_path / "none")):
         told = refused(vqa_here(capfd, "compare", model, name, *common))
         assert f"{name}: no such file of predictions, and no model" in told
+    told = refused(vqa_here(capfd, "compare", model, "runs/none", *common))
+    assert "runs/none: no such directory, and no hub could give a model of that name" in told
     assert "holds no model" in refused(vqa_here(capfd, "compare", model, tmp_path, *common))
     one, other = tmp_path / "x" / "y", tmp_path / "x-y"
     for folder in (one, other):
-        folder.mkdir(parents=True)
-        (folder / "config.json").write_text("{}")
+        shutil.copytree(model, folder)
     assert "share the file" in refused(vqa_here(capfd, "compare", one, other, *common))
     assert not (tmp_path / "compare").exists()

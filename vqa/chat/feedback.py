@@ -23,6 +23,7 @@ from vqa.chat.history import History, NotThere, Picture, Turn
 from vqa.data.example import Example
 from vqa.data.example import Turn as Earlier
 from vqa.data.wording import plain
+from vqa.errors import InputError
 from vqa.images import ImageError, load_image
 
 Verdict = Literal["corrected", "confirmed", "refused"]
@@ -232,11 +233,13 @@ def leave_out_leaks(
     found: Gathered,
     folder: Path,
     against: Sequence[Path],
+    images: Path | None = None,
     tell: Tell = lambda done, total: None,
 ) -> Iterator[str]:
     """Leave out rows with a picture that is in one of the files, by its pixels.
 
-    Yields what of the files could not be looked at. Raises InputError where one cannot be read.
+    `images` is the root of the files' pictures, if it is not their folder. Yields what of the files
+    could not be looked at. Raises InputError where one cannot be read, or none of its pictures.
     """
     from vqa.data.picture_check import PictureCheck
     from vqa.data.reading import read
@@ -256,7 +259,9 @@ def leave_out_leaks(
 
         theirs = PictureCheck(prints=True)
         try:
-            for rows, example in enumerate(read(path, need_answers=False, bad=note), start=1):
+            for rows, example in enumerate(
+                read(path, images, need_answers=False, bad=note), start=1
+            ):
                 theirs.see(example)
                 if rows % 100 == 0:
                     tell(rows, None)
@@ -265,6 +270,11 @@ def leave_out_leaks(
             raise
         theirs.finish()
         unseen = len(list(theirs.broken()))
+        if unseen == len(theirs):
+            raise InputError(
+                f"{path}: no picture of it can be opened, so nothing is compared; name the root of "
+                "its pictures with --images"
+            )
         if bad or unseen:
             yield f"{path}: not compared: {bad} bad rows, {unseen} pictures that cannot be opened"
         for number, line in own.also_in(theirs):

@@ -50,6 +50,7 @@ def export(
     owner: str | None = None,
     *,
     against: Sequence[Path] = (),
+    images: Path | None = None,
     test_share: float = TEST_SHARE,
     tell: Tell = lambda done, total: None,
     warn: Callable[[str], None] = lambda line: None,
@@ -58,8 +59,9 @@ def export(
 
     `train.jsonl` and `test.jsonl` share no picture; the pictures lie in `pictures/`. Where all rows
     show one picture there is no `test.jsonl`. A directory that an earlier call has written is
-    brought up to date; other files in it stay. Rows with a picture of `against` are left out;
-    `warn` hears what of these files could not be compared.
+    brought up to date; other files in it stay. Rows with a picture of `against` are left out
+    (files with their pictures below `images`, or beside them); `warn` hears what of them could not
+    be compared.
 
     Raises InputError where nothing was judged or nothing remains, and where `out` holds something
     that was not written here, or was changed since: it stays as it is.
@@ -70,7 +72,7 @@ def export(
         )
     with lock(out), _place(out) as folder:
         found = gather(history, owner, folder, tell)
-        for line in leave_out_leaks(found, folder, against, tell):
+        for line in leave_out_leaks(found, folder, against, images, tell):
             warn(line)
         if not found.rows:
             raise InputError(f"nothing to train on in what was judged: {_why_nothing(found)}")

@@ -78,6 +78,9 @@ def _check_model(name: str) -> None:
             )
     elif not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) or name.endswith((".jsonl", ".json")):
         raise InputError(f"{name}: no such file of predictions, and no model")
+    from vqa.checkpoints import look
+
+    look(name)  # its config and processor: seconds, also from a hub
 
 
 def _folder(data: Path) -> Path:

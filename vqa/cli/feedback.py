@@ -30,6 +30,10 @@ def export_feedback(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Leave out pictures of this data; may come repeatedly."),
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Root of that data's pictures; default: its folder."),
+    ] = None,
     test_share: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Of the pictures, for test.jsonl.")
     ] = 0.2,
@@ -49,7 +53,7 @@ def export_feedback(
     try:
         with shown("export-feedback") as tell:
             done = export(
-                kept, out, against=against or (), test_share=test_share, tell=tell,
+                kept, out, against=against or (), images=images, test_share=test_share, tell=tell,
                 warn=lambda line: typer.echo(f"vqa: warning: {line}", err=True),
             )  # fmt: skip
     finally:
