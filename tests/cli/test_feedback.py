@@ -10,6 +10,7 @@ import pytest
 from tests.cli.run import refused, vqa_here
 from tests.judging import judge, png, several
 from vqa.chat.history import History
+from vqa.cli.feedback import next_commands
 
 Capture = pytest.CaptureFixture[str]
 
@@ -67,6 +68,17 @@ def test_json_and_another_model(chats: Path, tmp_path: Path, capfd: Capture) -> 
     assert found["models"] == ["acme/eyes", "embedded"]
     assert found["next"][0].startswith("vqa train finetune model=acme/eyes data=")
     assert found["next"][1].startswith("vqa compare acme/eyes runs/fb --data ")
+
+
+def test_an_adapter_is_gone_on_from(tmp_path: Path) -> None:
+    adapter = tmp_path / "run"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "embedded"}')
+    train, compare = next_commands(Path("fb"), str(adapter), 1000, compare=True)
+    assert train == (
+        f"vqa train finetune model=embedded adapter={adapter} data=fb/train.jsonl output=runs/fb"
+    )
+    assert compare == f"vqa compare {adapter} runs/fb --data fb/test.jsonl"
 
 
 def test_without_a_test_side(chats: Path, tmp_path: Path, capfd: Capture) -> None:

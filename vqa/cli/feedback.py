@@ -74,7 +74,7 @@ def next_commands(out: Path, model: str, rows: int, compare: bool) -> list[str]:
     """
     run = shlex.quote(f"runs/{out.resolve().name}")
     model = model or "embedded"
-    chosen = "" if model == "embedded" else f" model={shlex.quote(model)}"
+    chosen = "" if model == "embedded" else f" {_start(model)}"
     train = shlex.quote(f"data={out / 'train.jsonl'}")
     often = " rows_per_step=1 epochs=10" if rows < _FEW else ""
     found = [f"vqa train finetune{chosen} {train} output={run}{often}"]
@@ -87,6 +87,15 @@ def next_commands(out: Path, model: str, rows: int, compare: bool) -> list[str]:
 def _next(out: Path, done: Exported) -> list[str]:
     model = next(iter(done.found.models()), "")
     return next_commands(out, model, done.train[0], compare=done.test[0] > 0)
+
+
+def _start(model: str) -> str:
+    """The settings to start a training from a model; an adapter is gone on from, on its base."""
+    if not (Path(model) / "adapter_config.json").is_file():
+        return shlex.quote(f"model={model}")
+    from vqa.checkpoints import base_of
+
+    return shlex.join([f"model={base_of(model)}", f"adapter={model}"])
 
 
 def _print(done: Exported, out: Path) -> None:
