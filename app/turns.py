@@ -68,7 +68,7 @@ def _answer(turn: Turn) -> None:
     with _actions():
         _versions(turn)
         if turn.state != "note":
-            _rating(turn)
+            rating(turn)
             if _button("again", turn):
                 _try_to(lambda: chats().answer_again(owner(), turn.id, generation_settings()))
             _correction(turn)
@@ -163,7 +163,8 @@ def _try_to(ask: object) -> None:
     st.rerun()
 
 
-def _rating(turn: Turn) -> None:
+def rating(turn: Turn) -> None:
+    """Thumbs, which are kept at once."""
     key = f"rating-{turn.id}"
 
     def rate() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from vqa.data.example import Example
@@ -34,10 +35,28 @@ def messages(
 
 
 def encode_row(example: Example, processor: LlavaProcessor) -> EncodedPrompt:
-    """Tokens of a row with its answers, and which of them training learns; opens no picture."""
+    """Tokens of a row with its answers, and which of them training learns; opens no picture.
+
+    Learned are the answers, with what ends them, but for those of `earlier` that say otherwise.
+    """
     # the tokens of a prompt do not depend on what is in its pictures
     placeholders = (_placeholder(),) * len(example.images)
-    return encode(processor, messages(example, placeholders, True), add_generation_prompt=False)
+    found = encode(processor, messages(example, placeholders, True), add_generation_prompt=False)
+    if all(turn.learned for turn in example.earlier):
+        return found
+    wanted = [*(turn.learned for turn in example.earlier), True]
+    return EncodedPrompt(found.input_ids, _without(found.learned, wanted))
+
+
+def _without(learned: Sequence[bool], wanted: Sequence[bool]) -> list[bool]:
+    """The mask without the answers that are not wanted: each run of marked tokens is an answer."""
+    answers = iter(wanted)
+    mask: list[bool] = []
+    for marked, run in groupby(learned):
+        mask += [marked and next(answers)] * len(list(run))
+    if next(answers, None) is not None:
+        raise ValueError("the template leaves out an answer")  # encode would have refused it
+    return mask
 
 
 @cache

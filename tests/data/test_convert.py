@@ -36,7 +36,7 @@ def rows(draw: st.DrawFn) -> Example:
     for _ in range(draw(st.integers(0, 2))):
         pictures = draw(st.integers(0, left))
         left -= pictures
-        earlier.append(Turn(draw(texts), draw(texts), pictures))
+        earlier.append(Turn(draw(texts), draw(texts), pictures, draw(st.booleans())))
     return Example(
         0,
         tuple(images),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    func,
     or_,
     select,
     update,
@@ -36,7 +37,7 @@ from vqa.files import atomic_write
 
 State = Literal["running", "done", "stopped", "failed", "note"]
 _TITLE = 60  # characters
-_VERSION = 1  # of the tables
+_VERSION = 2  # of the tables
 
 
 class NotThere(InputError):
@@ -68,6 +69,7 @@ class Turn:
     rating: int = 0  # 1 for a thumb up, -1 for down
     correction: str = ""
     created: datetime = datetime.min
+    judged: datetime | None = None  # when a rating or correction was given last
     siblings: tuple[str, ...] = ()  # all that answer or continue the same, oldest first, itself too
 
 
@@ -114,6 +116,7 @@ class _Turn(_Base):
     rating: Mapped[int] = mapped_column(default=0)
     correction: Mapped[str] = mapped_column(default="")
     created: Mapped[datetime]
+    judged: Mapped[datetime | None]
 
 
 class _Picture(_Base):
@@ -153,12 +156,14 @@ class History:
         with _readable(file):
             with self._engine.connect() as connection:
                 version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if version not in (0, _VERSION):
+            if version not in range(_VERSION + 1):
                 raise InputError(
                     f"{file} was written by another version of vqa: name another directory."
                 )
             _Base.metadata.create_all(self._engine)
             with self._engine.begin() as connection:
+                if version == 1:
+                    connection.exec_driver_sql("ALTER TABLE turns ADD COLUMN judged DATETIME")
                 connection.exec_driver_sql(f"PRAGMA user_version = {_VERSION}")
             self._end_abandoned()
 
@@ -330,31 +335,37 @@ class History:
         """Keep a thumb up (1) or down (-1), or take it back (0)."""
         if rating not in (-1, 0, 1):
             raise ValueError(f"a rating is -1, 0 or 1, not {rating}")
-        with self._session() as session:
-            self._owned_turn(session, owner, answer)[0].rating = rating
+        self._judge(owner, answer, rating=rating)
 
     def correct(self, owner: str, answer: str, correction: str) -> None:
         """Keep what the answer should have been; an empty text takes it back."""
-        with self._session() as session:
-            self._owned_turn(session, owner, answer)[0].correction = correction.strip()
+        self._judge(owner, answer, correction=correction.strip())
 
-    def judged(self, owner: str | None = None) -> Iterator[list[Turn]]:
-        """The branches that end in an answer with a rating or a correction, the oldest first.
+    def take_back(self, owner: str, answer: str) -> None:
+        """Forget what was said of an answer."""
+        self._judge(owner, answer, rating=0, correction="")
 
-        Of all owners where none is named.
+    def judged_answers(self, owner: str | None = None) -> list[tuple[str, Turn]]:
+        """Owner and answer where it has a rating or a correction, those judged first first.
+
+        Of all owners where none is named. The answers come without their siblings.
         """
         query = (
-            select(_Turn.id, _Turn.conversation, _Conversation.owner)
+            select(_Turn, _Conversation.owner)
             .join(_Conversation)
             .where(_Turn.role == "assistant", or_(_Turn.rating != 0, _Turn.correction != ""))
-            .order_by(_Turn.created, _Turn.number)
+            .order_by(func.coalesce(_Turn.judged, _Turn.created), _Turn.created, _Turn.number)
         )
         if owner is not None:
             query = query.where(_Conversation.owner == owner)
         with self._session() as session:
-            found = session.execute(query).all()
-        for turn, conversation, its_owner in found:
-            yield self.branch(its_owner, conversation, turn)
+            return [(whose, _turn(row, ())) for row, whose in session.execute(query)]
+
+    def judged(self, owner: str | None = None) -> Iterator[list[Turn]]:
+        """The branches that end in those answers. What is deleted meanwhile is passed over."""
+        for whose, answer in self.judged_answers(owner):
+            with suppress(NotThere):
+                yield self.branch(whose, answer.conversation, answer.id)
 
     # --- inside ---
 
@@ -422,6 +433,13 @@ class History:
                 row.title = " ".join(values["text"].split())[:_TITLE]
         return key
 
+    def _judge(self, owner: str, answer: str, **values: Any) -> None:
+        with self._session() as session:
+            row, _ = self._owned_turn(session, owner, answer)
+            for name, value in values.items():
+                setattr(row, name, value)
+            row.judged = _now()
+
     def _update(self, turn: str, **values: Any) -> None:
         with self._session() as session:
             session.execute(update(_Turn).where(_Turn.id == turn).values(**values))
@@ -464,7 +482,7 @@ def _turn(row: _Turn, pictures: Sequence[Picture], siblings: tuple[str, ...] = (
         id=row.id, conversation=row.conversation, parent=row.parent, role=row.role,  # type: ignore[arg-type]
         text=row.text, state=row.state, pictures=tuple(pictures), model=row.model,  # type: ignore[arg-type]
         about=row.about, notice=row.notice, rating=row.rating, correction=row.correction,
-        created=row.created, siblings=siblings,
+        created=row.created, judged=row.judged, siblings=siblings,
     )  # fmt: skip
 
 

@@ -25,9 +25,13 @@ _SHOWN = 3  # rows of what got fixed and what broke
 
 
 def compare(
-    predictions: Annotated[
-        list[Path],
-        typer.Argument(metavar="A B", help="What `vqa predict` wrote; the first is the base."),
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B",
+            help="Files of `vqa predict`, or models: embedded, a directory, a hub id. The first is "
+            "the base.",
+        ),
     ],
     data: options.DataFile,
     metric: MetricName = "exact_match",
@@ -36,24 +40,45 @@ def compare(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, with all changed rows.")
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where predictions of models are kept; default: compare/ beside the data.",
+        ),
+    ] = None,
+    images: options.Images = None,
+    max_new_tokens: options.MaxNewTokens = 64,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    quantize: options.Quantize = None,
 ) -> None:
-    """Tell whether models differ on the same rows: better, worse or not distinguishable."""
+    """Tell whether models differ on the same rows: better, worse or not distinguishable.
+
+    Models answer the rows first, as with `vqa predict`; the options from --images on are for that.
+    Interrupted, the same command goes on where it stopped.
+    """
+    from vqa.cli.compared import compared, make_predictions
     from vqa.evaluation.compare import compare as run
     from vqa.evaluation.runs import disagreements
     from vqa.evaluation.score import read_predictions
     from vqa.metrics import metric as by_name
 
-    if len(predictions) < 2:
-        raise InputError("two predictions files are needed to compare")
-    names = [str(path) for path in predictions]
+    if len(names) < 2:
+        raise InputError("two predictions files or models are needed to compare")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"{twice} is named twice; name each file once")
+        raise InputError(f"{twice} is named twice; name each once")
     chosen = by_name(metric, profile)
     examples = scored_rows(data)
-    said = {str(path): read_predictions(path) for path in predictions}
-    for path in predictions[1:]:
-        for line in disagreements(predictions[0], path, ("data", "condition")):
+    sides = compared(names, data, out)
+    make_predictions(
+        sides, data, {"images": images, "max_new_tokens": max_new_tokens, "device": device,
+                      "dtype": dtype, "quantize": quantize},
+    )  # fmt: skip
+    said = {side.name: read_predictions(side.file) for side in sides}
+    for side in sides[1:]:
+        for line in disagreements(sides[0].file, side.file, ("data", "condition")):
             typer.echo(f"vqa: warning: {line}", err=True)
     found = run(examples, said, chosen, draws=draws)
     if as_json:

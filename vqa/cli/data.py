@@ -10,6 +10,7 @@ import typer
 
 from vqa.cli.data_check import check
 from vqa.cli.data_preview import preview
+from vqa.cli.feedback import export_feedback
 from vqa.cli.options import Images
 from vqa.cli.tables import counted, one_line
 from vqa.errors import InputError
@@ -17,6 +18,7 @@ from vqa.errors import InputError
 data_app = typer.Typer(help="Make, convert, check and look at data.", no_args_is_help=True)
 data_app.command()(check)
 data_app.command()(preview)
+data_app.command()(export_feedback)
 if TYPE_CHECKING:
     from vqa.data.rows import BadRow
 

@@ -1,9 +1,9 @@
 """The flat row that every format is brought to, and the example that it makes.
 
 `image` (or `images`) is a path or a list of paths, `answer` a text or `answers` a list of accepted
-texts, `earlier` a list of `{"question", "answer", "pictures"}`, `system` a text; other columns are
-kept. Where a file holds pictures themselves, an image is bytes, or `{"bytes", "path"}` as in the
-data sets of the Hugging Face hub.
+texts, `earlier` a list of `{"question", "answer", "pictures", "learned"}`, `system` a text; other
+columns are kept. Where a file holds pictures themselves, an image is bytes, or `{"bytes", "path"}`
+as in the data sets of the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -121,5 +121,9 @@ def _turn(turn: dict[str, Any]) -> Turn:
     pictures = turn.get("pictures", 0)
     if isinstance(pictures, bool) or not isinstance(pictures, int) or pictures < 0:
         raise ValueError("pictures of an earlier turn must be a number")
+    learned = turn.get("learned")
+    if learned is not None and not isinstance(learned, bool):
+        raise ValueError("learned of an earlier turn must be true or false")
     question = _text(turn.get("question"), "question of an earlier turn")
-    return Turn(question, _text(turn.get("answer"), "answer of an earlier turn"), pictures)
+    answer = _text(turn.get("answer"), "answer of an earlier turn")
+    return Turn(question, answer, pictures, learned is not False)

@@ -14,6 +14,7 @@ class Turn:
     question: str
     answer: str
     pictures: int = 0  # how many of the example's next pictures stand before this question
+    learned: bool = True  # whether training learns the answer, or it only stands there
 
 
 @dataclass(frozen=True)

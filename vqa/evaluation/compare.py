@@ -104,7 +104,7 @@ def compare(
     for no rows, and where no prediction belongs to any of them.
     """
     if len(predictions) < 2:
-        raise InputError("two predictions files are needed to compare")
+        raise InputError("two predictions files or models are needed to compare")
     for found in predictions.values():
         check_ids(rows, found)
     pictures = clusters(rows)

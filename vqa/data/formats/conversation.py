@@ -2,7 +2,8 @@
 
 `{"from": "human" | "gpt", "value"}` and `{"role": "user" | "assistant", "content"}` say the same.
 A picture of the row stands where a text has `<image>`; with OpenAI's content in parts the pictures
-are parts, and `<image>` in a text is text.
+are parts, and `<image>` in a text is text. An earlier answer with `"weight": 0` is not
+learned, as in OpenAI's fine-tuning.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def with_placeholders(row: Columns) -> Columns:
         count = content.count(PLACEHOLDER)
         if count and role != "user":
             raise ValueError(f"message {number}: {PLACEHOLDER} stands in a text of {role}")
-        turns.append((role, without_placeholders(content), count))
-    total = sum(count for _, _, count in turns)
+        turns.append((role, without_placeholders(content), count, _is_learned(message)))
+    total = sum(count for _, _, count, _ in turns)
     if total != len(images):
         pictures = f"{len(images)} picture{'s' * (len(images) != 1)}"
         raise ValueError(f"{total} {PLACEHOLDER} in the text, but {pictures}")
@@ -68,7 +69,7 @@ def with_parts(row: Columns) -> Columns:
         if pictures and role != "user":
             raise ValueError(f"message {number}: a picture in a message of {role}")
         images += pictures
-        turns.append((role, "\n".join(texts), len(pictures)))
+        turns.append((role, "\n".join(texts), len(pictures), _is_learned(message)))
     return _flat(row, turns, images)
 
 
@@ -78,7 +79,7 @@ def without_placeholders(text: str) -> str:
                                      text.startswith(PLACEHOLDER) else text))  # fmt: skip
 
 
-_Message = tuple[str, str, int]  # role, text, pictures before the text
+_Message = tuple[str, str, int, bool]  # role, text, pictures before the text, if learned
 
 
 def _messages(row: Columns) -> list[Any]:
@@ -99,6 +100,10 @@ def _role_and_content(message: object, number: int) -> tuple[str, Any]:
 
 def _content(message: object) -> Any:
     return message.get("content", message.get("value")) if isinstance(message, dict) else None
+
+
+def _is_learned(message: object) -> bool:
+    return not (isinstance(message, dict) and message.get("weight") == 0)
 
 
 def _parts(content: object, number: int) -> tuple[list[str], list[str | bytes]]:
@@ -142,7 +147,7 @@ def _flat(row: Columns, turns: list[_Message], images: list[Any]) -> Columns:
     system = row.get("system") or ""
     if texts and texts[0][0] == "system":
         system = texts.pop(0)[1]
-    for number, (role, _, _) in enumerate(texts):
+    for number, (role, *_) in enumerate(texts):
         expected = ("user", "assistant")[number % 2]
         if role != expected:
             raise ValueError(
@@ -154,11 +159,12 @@ def _flat(row: Columns, turns: list[_Message], images: list[Any]) -> Columns:
         answers = [texts.pop()[1]]
     if not texts:
         raise ValueError("no question")
-    _, question, _ = texts.pop()
+    question = texts.pop()[1]
     earlier = [
-        {"question": asked, "answer": texts[number + 1][1], "pictures": pictures}
-        for number, (_, asked, pictures) in enumerate(texts)
-        if number % 2 == 0
+        {"question": asked, "answer": answer, "pictures": pictures, "learned": learned}
+        for (_, asked, pictures, _), (_, answer, _, learned) in zip(
+            texts[::2], texts[1::2], strict=True
+        )
     ]
     accepted = row.get("answers")
     if isinstance(accepted, list) and accepted[:1] == answers:

@@ -47,6 +47,7 @@ def to_row(example: Example) -> dict[str, Any]:
     if example.earlier:
         row["earlier"] = [
             {"question": turn.question, "answer": turn.answer, "pictures": turn.pictures}
+            | ({} if turn.learned else {"learned": False})
             for turn in example.earlier
         ]
     if example.system:

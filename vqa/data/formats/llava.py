@@ -39,16 +39,18 @@ def to_row(example: Example) -> Columns:
     """The row of an example. Raises ValueError where a text holds the placeholder itself."""
     flat = flat_json.to_row(example)
     left = len(example.images)
-    said: list[tuple[str, str]] = [("system", example.system)] if example.system else []
+    said = [_said("system", example.system)] if example.system else []
     for turn in example.earlier:
-        said += [("human", _asked(turn.question, turn.pictures)), ("gpt", _plain(turn.answer))]
+        weight = {} if turn.learned else {"weight": 0}
+        said.append(_said("human", _asked(turn.question, turn.pictures)))
+        said.append(_said("gpt", _plain(turn.answer)) | weight)
         left -= turn.pictures
-    said.append(("human", _asked(example.question, left)))
-    said += [("gpt", _plain(answer)) for answer in example.answers[:1]]
+    said.append(_said("human", _asked(example.question, left)))
+    said += [_said("gpt", _plain(answer)) for answer in example.answers[:1]]
     row: Columns = {"id": example.id}
     if example.images:
         row["image"] = flat["image"]
-    row["conversations"] = [{"from": who, "value": text} for who, text in said]
+    row["conversations"] = said
     if len(example.answers) > 1:
         row["answers"] = list(example.answers)
     return row | example.extra
@@ -69,6 +71,10 @@ def write(path: Path, rows: Iterable[Columns]) -> None:
             file.write(begin + text)
             begin = ",\n"
         file.write("[]\n" if begin == "[\n" else "\n]\n")
+
+
+def _said(who: str, text: str) -> Columns:
+    return {"from": who, "value": text}
 
 
 def _asked(question: str, pictures: int) -> str:

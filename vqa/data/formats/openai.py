@@ -42,7 +42,8 @@ def to_row(example: Example) -> Columns:
     for turn in example.earlier:
         asked, names = names[: turn.pictures], names[turn.pictures :]
         said.append(_asked(turn.question, asked))
-        said.append({"role": "assistant", "content": turn.answer})
+        weight = {} if turn.learned else {"weight": 0}
+        said.append({"role": "assistant", "content": turn.answer} | weight)
     said.append(_asked(example.question, names))
     said += [{"role": "assistant", "content": answer} for answer in example.answers[:1]]
     row: Columns = {"id": example.id, "messages": said}

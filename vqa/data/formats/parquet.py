@@ -93,7 +93,14 @@ class Schema:
 
         text = pa.string()
         picture = pa.struct([("bytes", pa.binary()), ("path", text)]) if self._inside else text
-        turn = pa.struct([("question", text), ("answer", text), ("pictures", pa.int64())])
+        turn = pa.struct(
+            [
+                ("question", text),
+                ("answer", text),
+                ("pictures", pa.int64()),
+                ("learned", pa.bool_()),
+            ]
+        )
         kinds = {
             "text": text, "flag": pa.bool_(), "number": pa.int64(), "decimal": pa.float64(),
             "texts": pa.list_(text),

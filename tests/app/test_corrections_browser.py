@@ -1,0 +1,81 @@
+"""From a correction in the chat to the data that is downloaded, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.app.server import serving
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium, "install Chromium (Debian: apt-get install chromium)"
+    with serving(tmp_path) as (url, log), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 380, "height": 800})
+        page.goto(url)
+        yield page
+        browser.close()
+        assert "Traceback" not in log.read_text()
+
+
+def fits(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+
+
+def open_page(page: Page, name: str) -> None:
+    """By the menu, which a narrow screen has in its side bar."""
+    page.get_by_test_id("stExpandSidebarButton").click()
+    page.get_by_role("link", name=name).click()
+    page.get_by_test_id("stSidebar").hover()
+    page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
+
+
+def test_chat_correct_look_and_export(page: Page, tmp_path: Path) -> None:
+    Image.new("RGB", (300, 200), "teal").save(tmp_path / "photo.png")
+    page.get_by_test_id("stChatInput").locator("input[type=file]").set_input_files(
+        tmp_path / "photo.png"
+    )
+    box = page.get_by_test_id("stChatInputTextArea")
+    expect(box).to_be_enabled(timeout=15_000)
+    box.fill("What is it?")
+    box.press("Enter")
+    expect(page.get_by_text("With 1 pictures you said: What is it?")).to_be_visible()
+    page.get_by_role("button", name="Correct").click()
+    page.get_by_label("The right answer").fill("a <b>teal</b> wall")
+    page.get_by_role("button", name="Keep").click()
+    expect(page.get_by_text("Corrected: a <b>teal</b> wall")).to_be_visible()
+    conversation = page.url
+
+    open_page(page, "Corrections")
+    expect(page.get_by_text("Corrected (1)")).to_be_visible()
+    expect(page.get_by_text("With 1 pictures you said: What is it?")).to_be_visible()
+    expect(page.get_by_label("The right answer")).to_have_value("a <b>teal</b> wall")
+    assert fits(page)
+    page.get_by_text("Train a better model with it").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    assert fits(page)
+    with zipfile.ZipFile(download.value.path()) as archive:
+        (row,) = archive.read("feedback/train.jsonl").decode().splitlines()
+        found = json.loads(row)
+        assert (found["question"], found["answer"]) == ("What is it?", "a <b>teal</b> wall")
+        assert archive.read(f"feedback/{found['image']}").startswith(b"\x89PNG")
+
+    page.get_by_role("link", name="Conversation").click()
+    expect(page.get_by_text("Corrected: a <b>teal</b> wall")).to_be_visible()
+    assert page.url.partition("c=")[2] == conversation.partition("c=")[2]
+    open_page(page, "Corrections")
+    page.get_by_role("button", name="Take back").click()
+    expect(page.get_by_text("Nothing yet.")).to_be_visible()

@@ -1,0 +1,148 @@
+"""The page of what was said of answers."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+import yaml
+from streamlit.testing.v1 import AppTest
+
+import vqa.cli.page
+from tests.app.fake import Parrot
+from tests.judging import ME, judge, png, several
+from vqa.chat.feedback_export import as_zip
+from vqa.chat.history import History
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def history(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[History]:
+    """The history of the page, with four judged answers."""
+    monkeypatch.setattr(vqa.cli.page, "build_answerer", lambda choice: Parrot())
+    monkeypatch.setenv("VQA_APP", json.dumps({"history": str(tmp_path / "chats")}))
+    st.cache_resource.clear()
+    found = several(tmp_path / "chats")
+    yield found
+    found.close()
+    st.cache_resource.clear()
+
+
+SCRIPT = "from app import corrections_page; corrections_page.show()"
+
+
+def opened() -> AppTest:
+    page = AppTest.from_string(SCRIPT, default_timeout=30).run()
+    assert not page.exception
+    return page
+
+
+def answers(page: AppTest) -> list[str]:
+    return [text.value for text in page.text][1::2]
+
+
+def choose(page: AppTest, name: str) -> AppTest:
+    page.button_group(key="judged-filter").set_value(name).run()
+    assert not page.exception
+    return page
+
+
+def test_what_was_judged_is_listed_the_latest_first(history: History) -> None:
+    page = opened()
+    assert answers(page) == ["a car", "a cup", "a hat", "a dog"]
+    assert [area.value for area in page.text_area] == ["", "", "a shoe", "a cat"]
+    assert all("embedded" in caption.value for caption in page.caption)
+    assert answers(choose(page, "corrected")) == ["a hat", "a dog"]
+    assert answers(choose(page, "up")) == ["a cup"]
+    assert answers(choose(page, "down")) == ["a car", "a dog"]
+    assert answers(choose(page, "open")) == ["a car"]
+
+
+def test_an_answer_is_corrected_here_and_taken_back(history: History) -> None:
+    page = choose(opened(), "open")
+    page.text_area[0].set_value(" a bus ")
+    page.button[0].click().run()
+    assert answers(page) == []
+    assert [caption.value for caption in page.caption] == ["None of these."]
+    assert answers(choose(page, "all"))[0] == "a car"
+    (bus,) = (one for _, one in history.judged_answers(ME) if one.text == "a car")
+    assert bus.correction == "a bus" and bus.rating == -1
+    page.button(key=f"take-back-{bus.id}").click().run()
+    assert "a car" not in answers(page)
+    assert history.turn(ME, bus.id).correction == "" and history.turn(ME, bus.id).rating == 0
+
+
+def test_a_thumb_is_changed_here(history: History) -> None:
+    page = opened()
+    cup = next(one for _, one in history.judged_answers(ME) if one.text == "a cup")
+    page.feedback(key=f"rating-{cup.id}").set_value(0).run()
+    assert history.turn(ME, cup.id).rating == -1
+    assert answers(choose(page, "open")) == ["a cup", "a car"]
+
+
+def test_nobody_sees_what_others_judged(history: History) -> None:
+    judge(history, "Secret?", "yes", png("black"), rating=1, owner="another")
+    assert "yes" not in answers(opened())
+
+
+def test_nothing_is_judged(history: History) -> None:
+    for _, answer in history.judged_answers():
+        history.take_back(ME, answer.id)
+    page = opened()
+    assert "Nothing yet" in page.info[0].value
+    assert not page.text_area
+
+
+def test_only_thumbs_down_are_nothing_to_learn_from(history: History) -> None:
+    for _, answer in history.judged_answers():
+        history.correct(ME, answer.id, "")
+        history.rate(ME, answer.id, -1)
+    page = opened()
+    assert not page.code and "does not say what would have been right" in page.markdown[0].value
+
+
+def test_the_commands_to_go_on(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = opened().code[0].value.splitlines()
+    assert commands[0].startswith("vqa data export-feedback feedback --history ")
+    assert commands[1].startswith("vqa train finetune data=feedback/train.jsonl")
+    assert commands[2] == "vqa compare embedded runs/feedback --data feedback/test.jsonl"
+    with zipfile.ZipFile(io.BytesIO(as_zip(history, ME))) as archive:
+        assert {"feedback/train.jsonl", "feedback/test.jsonl"} <= set(archive.namelist())
+
+
+def test_many_are_shown_in_pages(history: History) -> None:
+    for number in range(20):
+        judge(history, "Which?", f"number {number}", png("red"), rating=1)
+    page = opened()
+    assert answers(page) == [f"number {number}" for number in range(19, 9, -1)]
+    page.number_input[0].set_value(3).run()
+    assert answers(page) == ["a car", "a cup", "a hat", "a dog"]
+    assert answers(choose(page, "corrected")) == ["a hat", "a dog"]
+
+
+def test_what_people_write_stays_text(history: History) -> None:
+    said = "**x** ![y](http://example.org/z.png) :material/home: $z$ <b>"
+    key, _ = judge(history, said, said, png("red"), correction=said, model=said)
+    for picture in history.branch(ME, key)[0].pictures:
+        picture.path.unlink()
+    page = opened()
+    assert answers(page)[0] == said and page.text[0].value == said
+    shown = [element.value for kind in (page.markdown, page.caption) for element in kind]
+    assert not any("![" in text or "**x" in text for text in shown)
+
+
+def test_the_languages_have_the_same_texts() -> None:
+    found = [
+        yaml.safe_load((ROOT / "app" / "texts" / f"{name}.yaml").read_text("utf-8"))["corrections"]
+        for name in ("en", "zh")
+    ]
+    assert found[0].keys() == found[1].keys()
+    for english, chinese in zip(*(one.values() for one in found), strict=True):
+        assert set(re.findall(r"{\w+}", english)) == set(re.findall(r"{\w+}", chinese))
