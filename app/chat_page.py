@@ -14,9 +14,9 @@ from app.state import chats, host, owner
 from app.texts import language_picker, text
 from vqa.answering import Answer
 from vqa.chat import Job
-from vqa.chat.history import NotThere, Turn
 from vqa.chat.kept import Upload
 from vqa.chat.languages import is_foreign
+from vqa.chat.turn import NotThere, Turn
 from vqa.errors import VQAError
 
 HEARTBEAT = 0.2  # seconds between looks at the queue while no text comes

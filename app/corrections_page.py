@@ -17,7 +17,8 @@ from app.state import chats, directory, is_local, owner
 from app.texts import language_picker, plain, text
 from app.turns import rating
 from vqa.chat.feedback_export import COMMAND, as_zip
-from vqa.chat.history import NotThere, Turn, history_directory
+from vqa.chat.history import history_directory
+from vqa.chat.turn import NotThere, Turn
 from vqa.cli.feedback import next_commands
 from vqa.errors import VQAError
 from vqa.images import ImageError

@@ -8,7 +8,7 @@ from app import composer
 from app.state import chats, owner
 from app.texts import plain, text
 from vqa.chat.export import as_json, as_markdown
-from vqa.chat.history import Turn
+from vqa.chat.turn import Turn
 
 
 def show(branch: list[Turn]) -> None:

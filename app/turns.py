@@ -9,7 +9,7 @@ from app.settings import generation_settings
 from app.state import chats, host, owner
 from app.texts import plain, text
 from vqa.answering import Viewing
-from vqa.chat.history import Turn
+from vqa.chat.turn import Turn
 from vqa.cli import page as launcher
 from vqa.errors import VQAError
 from vqa.images import ImageError, load_image

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import sqlite3
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from tests.judging import ME, judge, png, several
@@ -238,55 +235,3 @@ def test_nothing_to_export(history: History, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="1 with a thumb down and no correction"):
         export(history, tmp_path / "fb")
     assert not (tmp_path / "fb").exists()
-
-
-def test_a_history_of_the_first_version_is_read(tmp_path: Path) -> None:
-    history = several(tmp_path)
-    history.close()
-    with sqlite3.connect(tmp_path / "history.sqlite") as database:
-        database.execute("ALTER TABLE turns DROP COLUMN judged")
-        database.execute("PRAGMA user_version = 1")
-    history = History(tmp_path)
-    found = [answer for _, answer in history.judged_answers(ME)]
-    assert [answer.text for answer in found] == ["a dog", "a hat", "a cup", "a car"]
-    history.rate(ME, found[0].id, 1)
-    assert history.judged_answers(ME)[-1][1].text == "a dog"
-    history.close()
-
-
-COLOURS = st.sampled_from("rgb")
-TEXTS = st.sampled_from(["a", "A ", "a.", "b", "<image>", '"', "ü\n中", "x" * 300])
-
-
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    judged=st.lists(
-        st.tuples(COLOURS, TEXTS, TEXTS, st.sampled_from([-1, 0, 1]), TEXTS | st.just("")),
-        min_size=1,
-        max_size=6,
-    )
-)
-def test_every_judged_answer_is_accounted_for(
-    judged: list[tuple[str, str, str, int, str]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("judged")
-    history = History(folder / "chats")
-    colours = {"r": png("red", (2, 2)), "g": png("green", (2, 2)), "b": png("blue", (2, 2))}
-    for picture, question, answer, rating, correction in judged:
-        judge(history, question, answer, colours[picture], rating=rating, correction=correction)
-    try:
-        done = export(history, folder / "fb")
-    except InputError:
-        assert not any(rating > 0 or correction for *_, rating, correction in judged) or any(
-            rating < 0 for *_, rating, _ in judged
-        )
-        return
-    finally:
-        history.close()
-    found, rows = done.found, all_rows(folder / "fb")
-    assert done.train[0] + done.test[0] == len(rows) == len(found.rows) > 0
-    told = found.refused + found.duplicates + found.overruled + len(found.unusable)
-    assert found.judged == len(rows) + told
-    assert len({(row.images, " ".join(row.question.casefold().split())) for row in rows}) == len(
-        rows
-    )

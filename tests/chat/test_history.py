@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vqa.chat.history import History, NotThere
+from vqa.chat.history import History
+from vqa.chat.turn import NotThere
 from vqa.errors import InputError
 
 ANNA, BEN = "anna", "ben"

@@ -12,8 +12,9 @@ from tests.chat.test_worker import Echo, wait
 from vqa.answering import Settings
 from vqa.chat import MAX_PICTURES, Worker
 from vqa.chat.export import as_json, as_markdown
-from vqa.chat.history import History, NotThere
+from vqa.chat.history import History
 from vqa.chat.kept import Chats, Upload
+from vqa.chat.turn import NotThere
 from vqa.errors import InputError, VQAError
 
 ANNA = "anna"

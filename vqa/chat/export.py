@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from vqa.chat.history import Picture, Turn
+from vqa.chat.turn import Picture, Turn
 
 _TYPES = (
     (b"\xff\xd8\xff", "image/jpeg"),

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vqa import fingerprint
-from vqa.chat.history import History, NotThere, Picture, Turn
+from vqa.chat.history import History
+from vqa.chat.turn import NotThere, Picture, Turn
 from vqa.data.example import Example
 from vqa.data.example import Turn as Earlier
 from vqa.data.wording import plain

@@ -10,123 +10,22 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psutil
-from sqlalchemy import (
-    JSON,
-    ForeignKey,
-    UniqueConstraint,
-    create_engine,
-    delete,
-    event,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import Session
 
 from vqa import fingerprint
+from vqa.chat.tables import ConversationRow, PictureRow, TurnRow, opened
+from vqa.chat.turn import NotThere, Picture, State, Summary, Turn
 from vqa.errors import InputError, VQAError
 from vqa.files import atomic_write
 
-State = Literal["running", "done", "stopped", "failed", "note"]
 _TITLE = 60  # characters
-_VERSION = 2  # of the tables
-
-
-class NotThere(InputError):
-    """A conversation or turn that does not exist, or belongs to somebody else."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture of a turn. Its bytes lie, as they came, in the file `path`."""
-
-    name: str
-    path: Path
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A question or an answer that is kept, with what people said of it."""
-
-    id: str
-    conversation: str
-    parent: str | None
-    role: Literal["user", "assistant"]
-    text: str
-    state: State = "done"
-    pictures: tuple[Picture, ...] = ()
-    model: str = ""  # of an answer
-    about: dict[str, Any] = field(default_factory=dict)  # of an answer: tokens, times, probability
-    notice: str = ""  # why there is no answer
-    rating: int = 0  # 1 for a thumb up, -1 for down
-    correction: str = ""
-    created: datetime = datetime.min
-    judged: datetime | None = None  # when a rating or correction was given last
-    siblings: tuple[str, ...] = ()  # all that answer or continue the same, oldest first, itself too
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A conversation in a list."""
-
-    id: str
-    title: str
-    changed: datetime
-
-
-class _Base(DeclarativeBase):
-    type_annotation_map = {dict[str, Any]: JSON}
-
-
-class _Conversation(_Base):
-    __tablename__ = "conversations"
-    id: Mapped[str] = mapped_column(primary_key=True)
-    owner: Mapped[str] = mapped_column(index=True)
-    title: Mapped[str]
-    system: Mapped[str]
-    head: Mapped[str | None]  # the last turn of the branch that is shown
-    changed: Mapped[datetime]
-
-
-class _Turn(_Base):
-    __tablename__ = "turns"
-    id: Mapped[str] = mapped_column(primary_key=True)
-    number: Mapped[int]  # in the order they were made, within the conversation
-    conversation: Mapped[str] = mapped_column(
-        ForeignKey("conversations.id", ondelete="CASCADE"), index=True
-    )
-    parent: Mapped[str | None] = mapped_column(
-        ForeignKey("turns.id", ondelete="CASCADE"), index=True
-    )
-    role: Mapped[str]
-    text: Mapped[str]
-    state: Mapped[str] = mapped_column(default="done")
-    process: Mapped[int] = mapped_column(default=0)  # that writes it, while it runs
-    model: Mapped[str] = mapped_column(default="")
-    about: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    notice: Mapped[str] = mapped_column(default="")
-    rating: Mapped[int] = mapped_column(default=0)
-    correction: Mapped[str] = mapped_column(default="")
-    created: Mapped[datetime]
-    judged: Mapped[datetime | None]
-
-
-class _Picture(_Base):
-    __tablename__ = "pictures"
-    __table_args__ = (UniqueConstraint("turn", "position"),)
-    id: Mapped[int] = mapped_column(primary_key=True)
-    turn: Mapped[str] = mapped_column(ForeignKey("turns.id", ondelete="CASCADE"), index=True)
-    position: Mapped[int]
-    name: Mapped[str]
-    file: Mapped[str] = mapped_column(index=True)  # name in the folder of pictures: the content's
 
 
 def history_directory() -> Path:
@@ -146,26 +45,12 @@ class History:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._pictures = directory / "pictures"
-        file = directory / "history.sqlite"
         try:
             self._pictures.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{directory}: cannot be made ({error.strerror})") from error
-        self._engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": 30})
-        event.listen(self._engine, "connect", _connected)
-        with _readable(file):
-            with self._engine.connect() as connection:
-                version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if version not in range(_VERSION + 1):
-                raise InputError(
-                    f"{file} was written by another version of vqa: name another directory."
-                )
-            _Base.metadata.create_all(self._engine)
-            with self._engine.begin() as connection:
-                if version == 1:
-                    connection.exec_driver_sql("ALTER TABLE turns ADD COLUMN judged DATETIME")
-                connection.exec_driver_sql(f"PRAGMA user_version = {_VERSION}")
-            self._end_abandoned()
+        self._engine = opened(directory / "history.sqlite")
+        self._end_abandoned()
 
     def close(self) -> None:
         """Close the files of the database."""
@@ -178,7 +63,7 @@ class History:
         key = secrets.token_urlsafe(16)
         with self._session() as session:
             session.add(
-                _Conversation(
+                ConversationRow(
                     id=key, owner=owner, title="", system=system, head=None, changed=_now()
                 )
             )
@@ -189,22 +74,22 @@ class History:
 
         With `search`, those where the words, as they stand, are in a question or an answer.
         """
-        query = select(_Conversation).where(
-            _Conversation.owner == owner,
-            select(_Turn.id).where(_Turn.conversation == _Conversation.id).exists(),
+        query = select(ConversationRow).where(
+            ConversationRow.owner == owner,
+            select(TurnRow.id).where(TurnRow.conversation == ConversationRow.id).exists(),
         )
         if search.strip():
             words = search.strip()
-            said = select(_Turn.id).where(
-                _Turn.conversation == _Conversation.id,
+            said = select(TurnRow.id).where(
+                TurnRow.conversation == ConversationRow.id,
                 or_(
-                    _Turn.text.icontains(words, autoescape=True),
-                    _Turn.correction.icontains(words, autoescape=True),
+                    TurnRow.text.icontains(words, autoescape=True),
+                    TurnRow.correction.icontains(words, autoescape=True),
                 ),
             )
             query = query.where(said.exists())
         with self._session() as session:
-            found = session.scalars(query.order_by(_Conversation.changed.desc()).limit(limit))
+            found = session.scalars(query.order_by(ConversationRow.changed.desc()).limit(limit))
             return [Summary(row.id, row.title, row.changed) for row in found]
 
     def delete(self, owner: str, conversation: str) -> None:
@@ -225,14 +110,16 @@ class History:
             turns = {
                 turn.id: turn
                 for turn in session.scalars(
-                    select(_Turn).where(_Turn.conversation == conversation).order_by(_Turn.number)
+                    select(TurnRow)
+                    .where(TurnRow.conversation == conversation)
+                    .order_by(TurnRow.number)
                 )
             }
             pictures: dict[str, list[Picture]] = {}
             for picture in session.scalars(
-                select(_Picture)
-                .where(_Picture.turn.in_(turns))
-                .order_by(_Picture.turn, _Picture.position)
+                select(PictureRow)
+                .where(PictureRow.turn.in_(turns))
+                .order_by(PictureRow.turn, PictureRow.position)
             ):
                 pictures.setdefault(picture.turn, []).append(self._picture(picture))
             if to is not None and to not in turns:
@@ -305,9 +192,9 @@ class History:
             while head is not None:
                 conversation.head = head
                 head = session.scalars(
-                    select(_Turn.id)
-                    .where(_Turn.parent == head)
-                    .order_by(_Turn.number.desc())
+                    select(TurnRow.id)
+                    .where(TurnRow.parent == head)
+                    .order_by(TurnRow.number.desc())
                     .limit(1)
                 ).first()
 
@@ -319,9 +206,9 @@ class History:
             session.delete(row)
             session.flush()
             beside = session.scalars(
-                select(_Turn.id)
-                .where(_Turn.conversation == key, _Turn.parent == parent)
-                .order_by(_Turn.number.desc())
+                select(TurnRow.id)
+                .where(TurnRow.conversation == key, TurnRow.parent == parent)
+                .order_by(TurnRow.number.desc())
                 .limit(1)
             ).first()
             conversation.head = parent
@@ -351,13 +238,15 @@ class History:
         Of all owners where none is named. The answers come without their siblings.
         """
         query = (
-            select(_Turn, _Conversation.owner)
-            .join(_Conversation)
-            .where(_Turn.role == "assistant", or_(_Turn.rating != 0, _Turn.correction != ""))
-            .order_by(func.coalesce(_Turn.judged, _Turn.created), _Turn.created, _Turn.number)
+            select(TurnRow, ConversationRow.owner)
+            .join(ConversationRow)
+            .where(TurnRow.role == "assistant", or_(TurnRow.rating != 0, TurnRow.correction != ""))
+            .order_by(
+                func.coalesce(TurnRow.judged, TurnRow.created), TurnRow.created, TurnRow.number
+            )
         )
         if owner is not None:
-            query = query.where(_Conversation.owner == owner)
+            query = query.where(ConversationRow.owner == owner)
         with self._session() as session:
             return [(whose, _turn(row, ())) for row, whose in session.execute(query)]
 
@@ -377,14 +266,16 @@ class History:
         except DatabaseError as error:  # a full disk, a broken file
             raise VQAError(f"{self.directory}: the history cannot be used: {error.orig}") from error
 
-    def _owned(self, session: Session, owner: str, conversation: str) -> _Conversation:
-        row = session.get(_Conversation, conversation)
+    def _owned(self, session: Session, owner: str, conversation: str) -> ConversationRow:
+        row = session.get(ConversationRow, conversation)
         if row is None or not secrets.compare_digest(row.owner.encode(), owner.encode()):
             raise NotThere("There is no such conversation.")
         return row
 
-    def _owned_turn(self, session: Session, owner: str, turn: str) -> tuple[_Turn, _Conversation]:
-        row = session.get(_Turn, turn)
+    def _owned_turn(
+        self, session: Session, owner: str, turn: str
+    ) -> tuple[TurnRow, ConversationRow]:
+        row = session.get(TurnRow, turn)
         if row is None:
             raise NotThere("There is no such turn any more.")
         return row, self._owned(session, owner, row.conversation)
@@ -402,8 +293,8 @@ class History:
             # the first statement writes: two who add at once wait for each other, and no picture
             # is taken for unused between its file and its row
             session.execute(
-                update(_Conversation)
-                .where(_Conversation.id == conversation, _Conversation.owner == owner)
+                update(ConversationRow)
+                .where(ConversationRow.id == conversation, ConversationRow.owner == owner)
                 .values(changed=_now())
             )
             row = self._owned(session, owner, conversation)
@@ -412,14 +303,14 @@ class History:
                 if before.conversation != conversation:
                     raise NotThere("There is no such turn in this conversation.")
             last = session.scalars(
-                select(_Turn.number)
-                .where(_Turn.conversation == conversation)
-                .order_by(_Turn.number.desc())
+                select(TurnRow.number)
+                .where(TurnRow.conversation == conversation)
+                .order_by(TurnRow.number.desc())
                 .limit(1)
             ).first()
             number = 0 if last is None else last + 1
             session.add(
-                _Turn(
+                TurnRow(
                     id=key, number=number, conversation=conversation, parent=parent,
                     created=_now(), **values,
                 )
@@ -427,7 +318,7 @@ class History:
             session.flush()
             for position, (name, content) in enumerate(pictures):
                 file = self._store(content)
-                session.add(_Picture(turn=key, position=position, name=name, file=file))
+                session.add(PictureRow(turn=key, position=position, name=name, file=file))
             row.head = key
             if not row.title:
                 row.title = " ".join(values["text"].split())[:_TITLE]
@@ -442,7 +333,7 @@ class History:
 
     def _update(self, turn: str, **values: Any) -> None:
         with self._session() as session:
-            session.execute(update(_Turn).where(_Turn.id == turn).values(**values))
+            session.execute(update(TurnRow).where(TurnRow.id == turn).values(**values))
 
     def _store(self, content: bytes) -> str:
         name = fingerprint.of_bytes(content)
@@ -452,18 +343,18 @@ class History:
                 file.write(content)
         return name
 
-    def _picture(self, row: _Picture) -> Picture:
+    def _picture(self, row: PictureRow) -> Picture:
         return Picture(row.name, self._pictures / row.file)
 
     def _pictures_of(self, session: Session, turn: str) -> list[Picture]:
-        query = select(_Picture).where(_Picture.turn == turn).order_by(_Picture.position)
+        query = select(PictureRow).where(PictureRow.turn == turn).order_by(PictureRow.position)
         return [self._picture(row) for row in session.scalars(query)]
 
     def _remove_unused_pictures(self) -> None:
         with self._session() as session:
             # changes nothing, but waits for those who write and lets nobody write meanwhile
-            session.execute(delete(_Picture).where(_Picture.id == -1))
-            used = set(session.scalars(select(_Picture.file).distinct()))
+            session.execute(delete(PictureRow).where(PictureRow.id == -1))
+            used = set(session.scalars(select(PictureRow.file).distinct()))
             for path in self._pictures.iterdir():
                 if path.name not in used:
                     path.unlink(missing_ok=True)
@@ -471,13 +362,13 @@ class History:
     def _end_abandoned(self) -> None:
         """Answers whose process is gone will not be written further."""
         with self._session() as session:
-            for row in session.scalars(select(_Turn).where(_Turn.state == "running")):
+            for row in session.scalars(select(TurnRow).where(TurnRow.state == "running")):
                 if row.process == os.getpid() or not psutil.pid_exists(row.process):
                     row.state = "stopped"
                     row.process = 0
 
 
-def _turn(row: _Turn, pictures: Sequence[Picture], siblings: tuple[str, ...] = ()) -> Turn:
+def _turn(row: TurnRow, pictures: Sequence[Picture], siblings: tuple[str, ...] = ()) -> Turn:
     return Turn(
         id=row.id, conversation=row.conversation, parent=row.parent, role=row.role,  # type: ignore[arg-type]
         text=row.text, state=row.state, pictures=tuple(pictures), model=row.model,  # type: ignore[arg-type]
@@ -488,16 +379,3 @@ def _turn(row: _Turn, pictures: Sequence[Picture], siblings: tuple[str, ...] = (
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)  # SQLite keeps no zone
-
-
-def _connected(connection: Any, _record: Any) -> None:
-    for setting in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {setting}").close()
-
-
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except DatabaseError as error:
-        raise InputError(f"{file} is not a readable history: {error.orig}") from error

@@ -16,7 +16,8 @@ from PIL.Image import Image
 
 from vqa.answering import Answer, Settings
 from vqa.chat.conversation import Conversation
-from vqa.chat.history import History, State, Turn
+from vqa.chat.history import History
+from vqa.chat.turn import State, Turn
 from vqa.chat.worker import Job, Worker
 from vqa.errors import VQAError
 from vqa.images import load_image
