@@ -42,6 +42,8 @@ _NEW_SCENE = 0.1  # least difference of two looks, of 1 between black and white
 _SAME = 0.01  # frames that differ by no more show the same
 _SIDE = 1024  # pixels; frames are made no larger, since encoders see less
 _MAX_PIXELS = 64_000_000  # of one frame, as for pictures
+_LIMITS = {"max_pixels": str(_MAX_PIXELS)}
+_STREAMS = 64  # at most have the limits from the start
 _BUDGET = 6_000_000_000  # pixels decoded at most: 3,000 frames of 1920 x 1080
 _MAX_PACKETS = 1_000_000  # read to find out how long a video is that does not say it
 
@@ -144,10 +146,16 @@ def _opened(source: Source, name: str) -> Iterator[Any]:
             raise InputError(f"{name} is not a video: MP4, MOV, WebM, Matroska and AVI are read.")
         file.seek(0)
         try:
-            # a file object and no path: FFmpeg cannot take the name for an address
-            with av.open(file, format=kind) as container:
+            # A file object and no path: FFmpeg cannot take the name for an address. It decodes some
+            # frames to know a stream, and those may be too large, too.
+            limits = [_LIMITS] * _STREAMS
+            with av.open(
+                file, format=kind, stream_options=limits, metadata_errors="replace"
+            ) as container:
                 yield container
-        except (av.FFmpegError, MemoryError) as error:
+        except InputError:
+            raise
+        except Exception as error:  # PyAV raises many types on damaged files
             raise InputError(
                 f"{name} is damaged, not complete, or no video that FFmpeg can decode: convert it "
                 "to MP4 (H.264)."
@@ -175,17 +183,16 @@ def _stream(container: Any, name: str) -> Any:
     width, height = stream.codec_context.width, stream.codec_context.height
     _check_size(width, height, name)
     # a stream may grow later on: the decoder itself refuses what is larger
-    stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
+    stream.codec_context.options = _LIMITS
     return stream
 
 
 def _check_size(width: int, height: int, name: str) -> None:
-    if width < 1 or height < 1:
-        raise InputError(f"{name} has frames without pixels ({width} x {height}).")
-    if width * height > _MAX_PIXELS:
+    if not 1 <= width * height <= _MAX_PIXELS:  # FFmpeg says 0 for what is above the limit
+        size = f"{width:,} x {height:,} pixels" if width * height else "too many or no pixels"
         raise InputError(
-            f"{name} has too many pixels a frame ({width:,} x {height:,}; at most {_MAX_PIXELS:,} "
-            "in all): make it smaller."
+            f"{name} has frames of {size} (at most {_MAX_PIXELS:,} in all are read): make it "
+            "smaller."
         )
 
 

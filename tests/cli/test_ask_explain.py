@@ -71,6 +71,7 @@ def test_wrong_input_is_said_before_anything_is_answered(
 ) -> None:
     ask = ("ask", examples / "cat.jpg", "What?", "--model", model, "--explain")
     assert "name it why.png" in refused(vqa_here(capfd, *ask, tmp_path / "why.jpg"))
+    assert "--explain OUT.png" in refused(vqa_here(capfd, *ask[:-1], "--explain-by", "occlusion"))
     (tmp_path / "a.png").mkdir()
     assert "is a directory" in refused(vqa_here(capfd, *ask, tmp_path / "a.png"))
     message = refused(vqa_here(capfd, *ask, tmp_path / "why.png", "--quantize", "8bit"))

@@ -24,9 +24,11 @@ ExplainBy = Annotated[
 ]
 
 
-def check(out: Path | None) -> None:
-    """Raise InputError for a file that no PNG should be written to, before anything is loaded."""
+def check(out: Path | None, by: Literal["attention", "occlusion"]) -> None:
+    """Raise InputError for options that do not fit, before anything is loaded."""
     if out is None:
+        if by != "attention":
+            raise InputError("--explain-by says how, --explain where to: add --explain OUT.png.")
         return
     if out.suffix.lower() != ".png":
         raise InputError(f"--explain {out}: the picture is a PNG, so name it {out.stem}.png.")
