@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from vqa.explain.explanation import Explanation
 from vqa.explain.regions import Map
@@ -45,14 +45,16 @@ def write_picture(
 def _figure(explanation: Explanation, pictures: Sequence[Image.Image], question: str) -> Figure:
     several = len(pictures) > 1
     columns = min(len(pictures), _COLUMNS) if several else 2
-    rows = 2 * -(-len(pictures) // _COLUMNS) if several else 1
-    height = _SIDE * float(np.clip(max(p.height / p.width for p in pictures), 0.5, 1.5))
+    heights = []  # inches, of each row: originals and below them maps, or both beside each other
+    for start in range(0, len(pictures), _COLUMNS):
+        tallest = max(p.height / p.width for p in pictures[start : start + _COLUMNS])
+        heights += [_SIDE * float(np.clip(tallest, 0.3, 1.5))] * (2 if several else 1)
     lines = _caption(explanation, question, columns)
     below = 0.25 + 0.21 * len(lines)  # inches
-    size = (_SIDE * columns + 0.9, height * rows + below + 0.3)
+    size = (_SIDE * columns + 0.9, sum(heights) + below + 0.3)
     engine = ConstrainedLayoutEngine(rect=(0, below / size[1], 1, 1 - below / size[1]))
     figure = Figure(figsize=size, dpi=110, facecolor="white", layout=engine)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
     for axis in axes.flat:
         axis.set_axis_off()
     highest = max(float(one.values.max()) for one in explanation.maps) or 1.0
@@ -65,7 +67,7 @@ def _figure(explanation: Explanation, pictures: Sequence[Image.Image], question:
         axes[beside].imshow(_overlaid(small, one, highest))
     scale = ScalarMappable(cmap=_COLOURS)
     scale.set_clim(0, 1)
-    bar = figure.colorbar(scale, ax=axes, shrink=0.85, aspect=28, pad=0.015)
+    bar = figure.colorbar(scale, ax=axes, shrink=0.85 / len(heights) ** 0.5, aspect=28, pad=0.015)
     bar.set_label("matters, beside the place that matters most", color=_GREY, fontsize=8)
     bar.ax.tick_params(labelsize=7, colors=_GREY)
     for number, (line, colour, weight) in enumerate(lines):
@@ -81,6 +83,11 @@ def _overlaid(picture: Image.Image, found: Map, highest: float) -> np.ndarray:
     from matplotlib import colormaps
 
     values = Map(found.values / highest, found.region, picture.size).over_picture()  # [H, W]
+    # a little blur: interpolation between cells leaves creases
+    cell = max(picture.size) / max(found.values.shape)
+    blur = ImageFilter.GaussianBlur(cell / 3)
+    values = np.asarray(Image.fromarray(np.uint8(255 * values)).filter(blur)) / 255
+    values = values / max(values.max(), 1e-6) * found.values.max() / highest
     colours = colormaps[_COLOURS](values)[..., :3]
     grey = np.asarray(picture.convert("L"), np.float64)[..., None] / 255
     share = (0.25 + 0.45 * values)[..., None]
