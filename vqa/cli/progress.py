@@ -15,10 +15,10 @@ Tell = Callable[[int, int | None], None]
 
 
 @contextmanager
-def shown(name: str) -> Iterator[Tell]:
-    """Yield a function that takes the rows that are done and how many there are, if known."""
+def shown(name: str, things: str = "rows") -> Iterator[Tell]:
+    """Yield a function that takes how many things are done and how many there are, if known."""
     if not sys.stderr.isatty():
-        yield _lines(name)
+        yield _lines(name, things)
         return
     from rich.console import Console
     from rich.progress import (
@@ -34,7 +34,7 @@ def shown(name: str) -> Iterator[Tell]:
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:.1f} rows/s" if task.speed else "")
+            return Text(f"{task.speed:.1f} {things}/s" if task.speed else "")
 
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(),
@@ -45,7 +45,7 @@ def shown(name: str) -> Iterator[Tell]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _lines(name: str) -> Tell:
+def _lines(name: str, things: str) -> Tell:
     """Print a line every half minute. The rate is that since the last line."""
     last = (time.monotonic(), 0)
 
@@ -57,10 +57,11 @@ def _lines(name: str) -> Tell:
         rate = (done - last[1]) / (now - last[0])
         last = (now, done)
         if total is None:
-            typer.echo(f"{name}: {done} rows, {rate:.1f} rows/s", err=True)
+            typer.echo(f"{name}: {done} {things}, {rate:.1f} {things}/s", err=True)
             return
         minutes, seconds = divmod(round((total - done) / rate), 60)
         left = f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
-        typer.echo(f"{name}: {done} of {total} rows, {rate:.1f} rows/s, {left}", err=True)
+        said = f"{name}: {done} of {total} {things}, {rate:.1f} {things}/s, {left}"
+        typer.echo(said, err=True)
 
     return tell

@@ -58,6 +58,7 @@ class LocalEngine:
         feature_bytes: int = 256 << 20,
         prefix_bytes: int = 1 << 30,
     ) -> None:
+        self.loaded = loaded  # for what looks inside, as vqa.explain
         self.name = loaded.name
         self.counts = Counts()
         self._loaded = loaded

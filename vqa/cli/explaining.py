@@ -1,0 +1,65 @@
+"""`--explain`: where the model looked, as a picture."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from vqa.cli.progress import shown
+from vqa.errors import InputError
+
+if TYPE_CHECKING:
+    from vqa.answering import Answer, Answerer, Request
+
+Explain = Annotated[
+    Path | None,
+    typer.Option(metavar="OUT.png", help="Also write a picture of where the model looked."),
+]
+ExplainBy = Annotated[
+    Literal["attention", "occlusion"],
+    typer.Option(help="Seconds, or a minute: from the model's inside, or by covering parts."),
+]
+
+
+def check(out: Path | None, by: Literal["attention", "occlusion"]) -> None:
+    """Raise InputError for options that do not fit, before anything is loaded."""
+    if out is None:
+        if by != "attention":
+            raise InputError("--explain-by says how, --explain where to: add --explain OUT.png.")
+        return
+    if out.suffix.lower() != ".png":
+        raise InputError(f"--explain {out}: the picture is a PNG, so name it {out.stem}.png.")
+    if out.is_dir():
+        raise InputError(f"--explain {out} is a directory: name a file in it.")
+
+
+def check_answerer(answerer: Answerer, by: Literal["attention", "occlusion"]) -> None:
+    """Raise InputError where it cannot be explained so, before anything is answered."""
+    from vqa.explain import check
+
+    check(answerer, by)
+
+
+def write(
+    out: Path, by: Literal["attention", "occlusion"], answerer: Answerer, request: Request,
+    answer: Answer, question: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the picture, warn on stderr where it explains nothing; what `--json` tells of it."""
+    from vqa.explain import explain
+    from vqa.explain.picture import write_picture
+
+    with shown("explaining", "looks") as tell:
+        found = explain(answerer, request, answer.text, by=by, progress=tell)
+    pictures = [image for message in request.messages for image in message.images]
+    write_picture(out, found, pictures, question)
+    if found.warning:
+        typer.echo(f"vqa: {out}: {found.warning}", err=True)
+    return {
+        "path": str(out),
+        "by": by,
+        **(asdict(found.scores) if found.scores else {}),
+        "warning": found.warning,
+    }

@@ -1,0 +1,264 @@
+"""Frames of a video: a few pictures that stand for all of it, with their times.
+
+A video is looked at in equally spaced places. Where two neighbouring looks differ much, a new scene
+begins; every scene gives a frame, long scenes more, and frames like the one before are left out.
+Nothing else is decoded, so a long video costs hardly more than a short one.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from vqa.errors import InputError
+from vqa.images import load_image
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Source = str | os.PathLike[str] | bytes
+
+MAX_FRAMES = 8  # by default
+MAX_HOURS = 1.0
+
+# By content, never by name. The format is told to the reader: left to guess, FFmpeg would also take
+# playlists, which make it open other files and addresses.
+_FORMATS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"....ftyp(?!heic|heix|mif1|msf1|hevc|avi[fs])", re.DOTALL), "mov"),
+    (re.compile(rb"....(moov|mdat|wide|free|skip)", re.DOTALL), "mov"),  # QuickTime of old
+    (re.compile(rb"\x1a\x45\xdf\xa3"), "matroska"),  # WebM too
+    (re.compile(rb"RIFF....AVI ", re.DOTALL), "avi"),
+)
+_LOOKS = 4  # for each frame that is wanted
+_NEW_SCENE = 0.1  # least difference of two looks, of 1 between black and white
+_SAME = 0.01  # frames that differ by no more show the same
+_SIDE = 1024  # pixels; frames are made no larger, since encoders see less
+_MAX_PIXELS = 64_000_000  # of one frame, as for pictures
+_LIMITS = {"max_pixels": str(_MAX_PIXELS)}
+_STREAMS = 64  # at most have the limits from the start
+_BUDGET = 6_000_000_000  # pixels decoded at most: 3,000 frames of 1920 x 1080
+_MAX_PACKETS = 1_000_000  # read to find out how long a video is that does not say it
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a video."""
+
+    time: float  # seconds from the start
+    picture: Image.Image
+
+
+def is_video(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a video by its content: MP4, MOV, WebM, Matroska or AVI.
+
+    Animated GIF and WebP are pictures. What cannot be read is no video: `load_image` says why.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _format(file.read(16)) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def frames(
+    source: Source, max_frames: int = MAX_FRAMES, max_hours: float = MAX_HOURS
+) -> list[Frame]:
+    """Take at most `max_frames` pictures out of a video, a path or the content of a file.
+
+    They lie in the middle of equal parts of each scene. The difference of two looks is the mean
+    absolute difference of their colours at 32 x 32 pixels; a scene begins where it is at least a
+    tenth of that between black and white. Where key frames lie far apart, a frame can come from
+    some seconds before its place; its time is always its own.
+
+    Raises InputError for what is no video, is damaged, longer than `max_hours` or too large, and
+    where PyAV is not installed.
+    """
+    if max_frames < 1:
+        raise InputError(f"max_frames is {max_frames}: at least 1 is needed.")
+    name = "The video" if isinstance(source, bytes) else os.fsdecode(source)
+    with _opened(source, name) as container:
+        stream = _stream(container, name)
+        seconds = _seconds(container, stream, name, max_hours)
+        count = _LOOKS * max_frames
+        times = [seconds * (number + 0.5) / count for number in range(count)]
+        looks = list(_looks(container, stream, times, name))
+    if not looks:
+        raise InputError(f"{name} has no frame that can be decoded: convert it to MP4 (H.264).")
+    return choose(looks, max_frames)
+
+
+def choose(looks: Sequence[Frame], max_frames: int) -> list[Frame]:
+    """Choose frames from looks at equal distances: every scene gives one, long scenes more."""
+    small = [_small(look.picture) for look in looks]
+    changes = [float(np.abs(a - b).mean()) for a, b in pairwise(small)]  # before look i + 1
+    largest = sorted(range(len(changes)), key=lambda i: -changes[i])[: max_frames - 1]
+    cuts = sorted(i + 1 for i in largest if changes[i] >= _NEW_SCENE)
+    scenes = [range(a, b) for a, b in pairwise([0, *cuts, len(looks)])]
+    counts = [1] * len(scenes)
+    while sum(counts) < min(max_frames, len(looks)):
+        longest = max(range(len(scenes)), key=lambda i: len(scenes[i]) / counts[i])
+        counts[longest] += 1
+    chosen: list[int] = []
+    for scene, count in zip(scenes, counts, strict=True):
+        for part in range(count):
+            number = scene[int((part + 0.5) * len(scene) / count)]
+            if not chosen or np.abs(small[number] - small[chosen[-1]]).mean() > _SAME:
+                chosen.append(number)
+    return [looks[number] for number in chosen]
+
+
+def with_times(question: str, found: Sequence[Frame]) -> str:
+    """The question with a line before it that says when the frames were taken."""
+    times = ", ".join(f"{frame.time:.1f} s" for frame in found)
+    return f"Frames of a video at {times}.\n{question}"
+
+
+def _format(head: bytes) -> str | None:
+    return next((name for magic, name in _FORMATS if magic.match(head)), None)
+
+
+def _small(picture: Image.Image) -> np.ndarray:
+    """Colours between 0 and 1 [32, 32, 3]."""
+    return np.asarray(picture.resize((32, 32)).convert("RGB"), np.float32) / 255
+
+
+@contextmanager
+def _opened(source: Source, name: str) -> Iterator[Any]:
+    """Open a video; whatever FFmpeg finds wrong until the end becomes one line."""
+    try:
+        import av
+    except ImportError as error:
+        raise InputError(
+            f"{name} is a video, and PyAV, which reads videos, is not installed: "
+            "pip install 'vqa[video]' (or: pip install av)"
+        ) from error
+    with _file(source, name) as file:
+        kind = _format(file.read(16))
+        if kind is None:
+            raise InputError(f"{name} is not a video: MP4, MOV, WebM, Matroska and AVI are read.")
+        file.seek(0)
+        try:
+            # A file object and no path: FFmpeg cannot take the name for an address. It decodes some
+            # frames to know a stream, and those may be too large, too.
+            limits = [_LIMITS] * _STREAMS
+            with av.open(
+                file, format=kind, stream_options=limits, metadata_errors="replace"
+            ) as container:
+                yield container
+        except InputError:
+            raise
+        except Exception as error:  # PyAV raises many types on damaged files
+            raise InputError(
+                f"{name} is damaged, not complete, or no video that FFmpeg can decode: convert it "
+                "to MP4 (H.264)."
+            ) from error
+
+
+def _file(source: Source, name: str) -> BinaryIO:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    try:
+        return open(source, "rb")
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: no such file; check the path.") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{name} cannot be read: {why}.") from error
+
+
+def _stream(container: Any, name: str) -> Any:
+    """The first video stream, whose size is allowed and which there is a decoder for."""
+    found = [stream for stream in container.streams.video if stream.codec_context is not None]
+    if not found:
+        raise InputError(f"{name} holds no pictures that can be decoded (is it sound alone?).")
+    stream = found[0]
+    width, height = stream.codec_context.width, stream.codec_context.height
+    _check_size(width, height, name)
+    # a stream may grow later on: the decoder itself refuses what is larger
+    stream.codec_context.options = _LIMITS
+    return stream
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if not 1 <= width * height <= _MAX_PIXELS:  # FFmpeg says 0 for what is above the limit
+        size = f"{width:,} x {height:,} pixels" if width * height else "too many or no pixels"
+        raise InputError(
+            f"{name} has frames of {size} (at most {_MAX_PIXELS:,} in all are read): make it "
+            "smaller."
+        )
+
+
+def _seconds(container: Any, stream: Any, name: str, max_hours: float) -> float:
+    """How long the video is. Recordings that were never finished do not say it."""
+    limit = max_hours * 3600
+    if stream.duration is not None:
+        seconds = float(stream.duration * stream.time_base)
+    elif container.duration is not None:
+        seconds = container.duration / 1_000_000
+    else:
+        seconds = 0.0
+        for number, packet in enumerate(container.demux(stream)):  # nothing is decoded
+            if packet.pts is not None:
+                seconds = max(seconds, float(packet.pts * packet.time_base) - _start(stream))
+            if seconds > limit or number > _MAX_PACKETS:
+                break
+        container.seek(stream.start_time or 0, stream=stream)
+    if seconds > limit:
+        raise InputError(
+            f"{name} is longer than {max_hours:g} h ({seconds / 3600:.1f} h): cut out the part "
+            "that is asked about."
+        )
+    return max(seconds, 0.0)
+
+
+def _start(stream: Any) -> float:
+    return float((stream.start_time or 0) * stream.time_base)
+
+
+def _looks(container: Any, stream: Any, times: Sequence[float], name: str) -> Iterator[Frame]:
+    """Decode one frame for each time, or the last before it that is within the budget."""
+    size = stream.codec_context.width * stream.codec_context.height
+    each = max(8, int(_BUDGET / size / len(times)))  # frames decoded for one look
+    rate = float(stream.average_rate or 30)
+    start = _start(stream)
+    decoded = _decoded(container, stream)
+    position, last = 0.0, -1.0
+    for time in times:
+        if (time - position) * rate > each:  # too far to decode all that lies between
+            container.seek(int((time + start) / stream.time_base), stream=stream)
+            decoded = _decoded(container, stream)
+        found = None
+        for number, frame in enumerate(decoded):
+            if frame is not None and frame.pts is not None:
+                found = frame
+                position = float(frame.pts * stream.time_base) - start
+            if position + 0.5 / rate >= time or number + 1 >= each:
+                break
+        if found is not None and position > last:
+            last = position
+            yield Frame(max(position, 0.0), _picture(found, name))
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Frames from here on; None for a packet without one, so that the caller can count."""
+    for packet in container.demux(stream):
+        yield from packet.decode() or [None]
+
+
+def _picture(frame: Any, name: str) -> Image.Image:
+    """A frame as a safe picture, upright, not larger than needed."""
+    _check_size(frame.width, frame.height, name)
+    shrink = max(1.0, max(frame.width, frame.height) / _SIDE)
+    width, height = (max(1, round(side / shrink)) for side in (frame.width, frame.height))
+    picture = frame.to_image(width=width, height=height)
+    if frame.rotation:  # counter-clockwise, as phones note how they were held
+        picture = picture.rotate(frame.rotation, expand=True)
+    return load_image(picture)
