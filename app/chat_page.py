@@ -8,6 +8,7 @@ from functools import partial
 import streamlit as st
 
 from app import composer, history_list, model_picker, turns
+from app.clips import taken_apart
 from app.pictures import examples, upload_of
 from app.settings import generation_settings, settings_panel, system_prompt
 from app.state import chats, host, owner
@@ -94,11 +95,12 @@ def _ask(question: str, pictures: list[Upload]) -> None:
     if key is None:
         key = kept.history.start(owner(), system_prompt())
     try:
+        asked, shown = taken_apart(question, pictures)
         if host().choice.name == "embedded" and is_foreign(question):
             note = text("chat.english_only", larger=LARGER)
-            kept.note(owner(), key, question, note, pictures)
+            kept.note(owner(), key, asked, note, shown)
         else:
-            kept.ask(owner(), key, question, pictures, generation_settings())
+            kept.ask(owner(), key, asked, shown, generation_settings())
     except VQAError as error:
         if fresh:
             kept.delete(owner(), key)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from app import clips
 from app.pictures import TYPES
 from app.pictures import show as show_picture
 from app.texts import entry, plain, text
@@ -76,7 +77,7 @@ def show(
         text("chat.ask") if ready else text("chat.ask_first"),
         key="question",
         accept_file="multiple",
-        file_type=TYPES,
+        file_type=[*TYPES, *clips.TYPES],
         max_chars=MAX_QUESTION,
         disabled=disabled,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app import looking
 from app.pictures import show as show_picture
 from app.settings import generation_settings
 from app.state import chats, host, owner
@@ -73,6 +74,8 @@ def _answer(turn: Turn) -> None:
                 _try_to(lambda: chats().answer_again(owner(), turn.id, generation_settings()))
             _correction(turn)
             _details(turn)
+            if turn.text and _button("look", turn):
+                looking.show(turn)
         _deletion(turn)
 
 
@@ -93,7 +96,7 @@ def _actions() -> st.delta_generator.DeltaGenerator:
 
 
 def _button(name: str, turn: Turn) -> bool:
-    icons = {"edit": "edit", "again": "refresh"}
+    icons = {"edit": "edit", "again": "refresh", "look": "visibility"}
     return st.button(
         text(f"turn.{name}"),
         icon=f":material/{icons[name]}:",

@@ -56,13 +56,15 @@ class Frame:
     picture: Image.Image
 
 
-def is_video(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a video by its content: MP4, MOV, WebM, Matroska or AVI.
+def is_video(source: Source) -> bool:
+    """Whether a file, or the content of one, is a video: MP4, MOV, WebM, Matroska or AVI.
 
     Animated GIF and WebP are pictures. What cannot be read is no video: `load_image` says why.
     """
+    if isinstance(source, bytes):
+        return _format(source[:16]) is not None
     try:
-        with open(path, "rb") as file:
+        with open(source, "rb") as file:
             return _format(file.read(16)) is not None
     except (OSError, ValueError):
         return False

@@ -42,7 +42,9 @@ def keep(request: pytest.FixtureRequest, tmp_path: Path) -> Keep:
     folder = Path(request.config.getoption("--screenshots") or tmp_path)
 
     def take(page: Page, name: str) -> None:
-        expect(page.get_by_role("button", name="Esc")).to_have_count(0)  # the button to stop
+        expect(page.get_by_role("button", name=re.compile(r" Esc$"))).to_have_count(
+            0
+        )  # the button to stop
         page.wait_for_timeout(1500)  # what fades in
         page.screenshot(path=folder / f"{name}.png")
 
@@ -78,6 +80,11 @@ def test_two_photos_a_follow_up_and_what_is_behind_an_answer(
     expect(page.get_by_role("dialog").get_by_role("img")).to_be_visible()
     expect(page.get_by_text(re.compile(r"64 for pictures, \d+ in the prompt"))).to_be_visible()
     keep(page, "details")
+    page.keyboard.press("Escape")
+    messages.nth(1).get_by_role("button", name="Where it looked").click()
+    window = page.get_by_role("dialog", name="Where the model looked")
+    expect(window.get_by_role("img", name="Where the model looked")).to_be_visible()
+    keep(page, "looking")
     page.close()
 
 

@@ -1,0 +1,59 @@
+"""Where the model looked for an answer, in a window over the page."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app.state import chats, host, owner
+from app.texts import plain, text
+from vqa.chat.kept import talk_of
+from vqa.chat.turn import Turn
+from vqa.errors import VQAError
+
+if TYPE_CHECKING:
+    from vqa.explain import By
+
+
+def show(turn: Turn) -> None:
+    """Open the window for an answer."""
+    st.dialog(text("looking.heading"), width="large")(_window)(turn)
+
+
+def _window(turn: Turn) -> None:
+    from vqa.explain import explain  # a second that the page's start need not take
+    from vqa.explain.picture import write_picture
+
+    by: By = st.segmented_control(
+        text("looking.by"), ["attention", "occlusion"], default="attention", required=True,
+        format_func=lambda one: text(f"looking.{one}"), key="looking-by",
+    )  # fmt: skip
+    bar = st.progress(0.0, text("looking.working"))
+
+    def tell(done: int, total: int | None) -> None:
+        bar.progress(min(1.0, done / total) if total else 0.0, text("looking.working"))
+
+    try:
+        answerer = host().worker().answerer
+        branch = chats().history.branch(owner(), turn.conversation, turn.id)
+        request = talk_of(branch[:-1], "").request()
+        found = explain(answerer, request, turn.text, by=by, progress=tell)
+    except VQAError as error:
+        bar.empty()
+        st.error(plain(str(error)))
+        return
+    bar.empty()
+    pictures = [image for message in request.messages for image in message.images]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "looked.png"
+        write_picture(path, found, pictures, request.messages[-1].text)
+        content = path.read_bytes()
+    if found.warning:
+        st.warning(text("looking.nothing"))
+    st.image(content, alt=text("looking.heading"))
+    st.download_button(
+        text("looking.download"), content, "where-it-looked.png", "image/png", on_click="ignore"
+    )
