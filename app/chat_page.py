@@ -6,11 +6,11 @@ import time
 
 import streamlit as st
 
-from app import composer, history_list, model_picker, turns
+from app import composer, history_list, model_picker, trouble, turns
 from app.pictures import examples, reduced, upload_of
 from app.settings import generation_settings, settings_panel, system_prompt
 from app.state import chats, host, owner
-from app.texts import language_picker, plain, text
+from app.texts import language_picker, text
 from vqa.answering import Answer
 from vqa.chat import Job
 from vqa.chat.history import NotThere, Turn
@@ -41,6 +41,7 @@ def show() -> None:
         history_list.actions(branch)
     elif not composer.pending():
         _welcome()
+    trouble.show()
     running = next((turn for turn in branch if turn.state == "running"), None)
     asked = composer.show(
         has_pictures=any(turn.pictures for turn in branch),
@@ -87,24 +88,23 @@ def _welcome() -> None:
 
 
 def _ask(question: str, pictures: list[Upload]) -> None:
-    """Ask, and let the next run of the script show it; or say why it cannot be asked."""
-    key = st.query_params.get("c")
+    """Ask, and let the next run of the script show it, or why it cannot be asked."""
     kept = chats()
-    fresh = key is None
-    if key is None:
-        key = kept.history.start(owner(), system_prompt())
+    before = st.query_params.get("c")
+    key = before
     try:
+        if key is None:
+            key = kept.history.start(owner(), system_prompt())
         if host().choice.name == "embedded" and is_foreign(question):
             note = text("chat.english_only", larger=LARGER)
             kept.note(owner(), key, question, note, pictures)
         else:
             kept.ask(owner(), key, question, pictures, generation_settings())
     except VQAError as error:
-        if fresh:
-            kept.delete(owner(), key)
-        composer.keep(question, pictures)
-        st.error(plain(str(error)))
-        return
+        composer.keep(question, pictures, str(error))
+        if key is not None and before is None:
+            trouble.told(kept.delete)(owner(), key)
+        st.rerun()
     st.query_params["c"] = key
     composer.clear()
     st.rerun()
@@ -120,7 +120,7 @@ def _follow(turn: Turn) -> None:
         st.button(
             text("chat.stop"),
             icon=":material/stop:",
-            on_click=chats().stop,
+            on_click=trouble.told(chats().stop),
             args=(owner(), turn.id),
             key=f"stop-{turn.id}",
         )

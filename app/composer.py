@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app import trouble
 from app.pictures import TYPES
 from app.pictures import show as show_picture
-from app.texts import entry, plain, text
+from app.texts import entry, text
 from vqa.chat import MAX_PICTURES, MAX_QUESTION
 from vqa.chat.kept import Upload
-from vqa.images import ImageError, load_image
+from vqa.images import ImageError
 
 
 def pending() -> list[Upload]:
@@ -27,10 +28,19 @@ def _remove(number: int) -> None:
     del pending()[number]
 
 
-def keep(question: str, pictures: list[Upload]) -> None:
-    """Keep what could not be asked, so that it can be put right."""
-    st.session_state.pending = [picture for picture in pictures if _is_good(picture)][:MAX_PICTURES]
+def keep(question: str, pictures: list[Upload], why: str) -> None:
+    """Keep what could not be asked, so that it can be put right, and say why: of all pictures."""
+    good, reasons = [], []
+    for picture in pictures:
+        try:
+            picture.load()
+        except ImageError as error:
+            reasons.append(str(error))
+        else:
+            good.append(picture)
+    st.session_state.pending = good[:MAX_PICTURES]
     st.session_state.draft = question
+    trouble.keep("\n".join(reasons) or why)
 
 
 def clear() -> None:
@@ -60,9 +70,8 @@ def show(has_pictures: bool, disabled: bool) -> tuple[str, list[Upload]] | None:
         return None
     pictures = [*pending(), *(Upload(file.name, file.getvalue()) for file in said.files)]
     if not has_pictures and not pictures:
-        st.session_state.draft = said.text
-        st.warning(text("chat.no_picture"))
-        return None
+        keep(said.text, [], text("chat.no_picture"))
+        st.rerun()
     return said.text, pictures
 
 
@@ -100,12 +109,3 @@ def _camera() -> None:
     st.camera_input(
         text("chat.take_picture"), key="photo", on_change=take, label_visibility="collapsed"
     )
-
-
-def _is_good(picture: Upload) -> bool:
-    try:
-        load_image(picture.content)
-    except ImageError as error:
-        st.error(plain(f"{picture.name}: {error}"))
-        return False
-    return True

@@ -37,6 +37,7 @@ from vqa.files import atomic_write
 State = Literal["running", "done", "stopped", "failed", "note"]
 _TITLE = 60  # characters
 _VERSION = 1  # of the tables
+_PATIENCE = 10  # seconds to wait for another process that writes
 
 
 class NotThere(InputError):
@@ -148,7 +149,7 @@ class History:
             self._pictures.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{directory}: cannot be made ({error.strerror})") from error
-        self._engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": 30})
+        self._engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": _PATIENCE})
         event.listen(self._engine, "connect", _connected)
         with _readable(file):
             with self._engine.connect() as connection:
@@ -363,8 +364,9 @@ class History:
         try:
             with Session(self._engine) as session, session.begin():
                 yield session
-        except DatabaseError as error:  # a full disk, a broken file
-            raise VQAError(f"{self.directory}: the history cannot be used: {error.orig}") from error
+        except (DatabaseError, OSError) as error:  # a full disk, a broken file, a lost picture
+            why = error.orig if isinstance(error, DatabaseError) else error.strerror
+            raise VQAError(f"{self.directory}: the history cannot be used: {why}") from error
 
     def _owned(self, session: Session, owner: str, conversation: str) -> _Conversation:
         row = session.get(_Conversation, conversation)
