@@ -14,7 +14,8 @@ from vqa.errors import VQAError
 class Parrot:
     """`slow` in a question makes it take seconds, `fail` makes it fail, `cut` cuts it off.
 
-    It is sure of its answers; `doubt` in the question makes it doubt.
+    It is sure of its answers; `doubt` in the question makes it doubt. `wait` makes it think for
+    half a second first, `colour` makes it name the colour of the conversation's first picture.
     """
 
     name = "parrot"
@@ -32,6 +33,11 @@ class Parrot:
         words = f"With {pictures} pictures you said: {question}".split(" ")
         if "slow" in question:
             words += ["word"] * 300
+        if "colour" in question:
+            first = next(image for message in request.messages for image in message.images)
+            words.append(f"#{bytes(first.getpixel((0, 0))).hex()}")  # type: ignore[arg-type]
+        if "wait" in question:
+            time.sleep(0.5)
         said = ""
         for word in words:
             if cancel and cancel.is_set():

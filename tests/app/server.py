@@ -40,7 +40,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(directory: Path, load_seconds: float = 0) -> Iterator[tuple[str, Path]]:
+def serving(
+    directory: Path, load_seconds: float = 0, host: str = "127.0.0.1"
+) -> Iterator[tuple[str, Path]]:
     """The page, started in `directory` as `vqa app` does it: its address, and the server's log."""
     custom = directory / "customize"
     custom.mkdir()
@@ -55,7 +57,7 @@ def serving(directory: Path, load_seconds: float = 0) -> Iterator[tuple[str, Pat
         "XDG_DATA_HOME": str(directory / "data"),
         "PYTHONUNBUFFERED": "1",
     }
-    command = [sys.executable, "-P", "-c", COMMAND, "app", "--port", str(port)]
+    command = [sys.executable, "-P", "-c", COMMAND, "app", "--port", str(port), "--host", host]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=directory, env=environment, stdout=output, stderr=output

@@ -68,7 +68,8 @@ def send(page: Page, question: str, *pictures: Path) -> None:
     expect(box(page)).to_be_enabled()
     if pictures:
         page.set_input_files(PICTURE, pictures)
-        expect(page.get_by_test_id("stChatInputFile")).to_have_count(len(pictures))
+        expect(page.get_by_test_id("stFileChip")).to_have_count(len(pictures))
+        expect(page.get_by_test_id("stFileChipIconSpinner")).to_have_count(0)  # all are there
     box(page).fill(question)
     box(page).press("Enter")
 
@@ -96,7 +97,7 @@ def test_nothing_that_was_said_is_interpreted(page: Page, server: tuple[str, Pat
         assert corrected.inner_text().replace("\u2060", "") == f"Corrected: {said}"
         chat = page.get_by_test_id("stMain")
         assert chat.locator("a[href*=evil], img[src*=evil], .katex, main script").count() == 0
-    search = page.get_by_test_id("stTextInputField")
+    search = page.get_by_placeholder("Search conversations")
     search.fill(NASTY[0])
     search.press("Enter")
     expect(page.locator("[class*=st-key-open-]")).to_have_count(1)
