@@ -21,8 +21,11 @@ def person(number: int) -> Person:
     colour = (number * 12, 255 - number * 12, number)
     file = io.BytesIO()
     Image.new("RGB", (64, 48), colour).save(file, "PNG")
-    questions = [f"{number}: wait, which colour?", f"{number}: again, which colour?"]
-    said = [f"With 1 pictures you said: {one} #{bytes(colour).hex()}" for one in questions]
+    slow = " slow" if number % 8 == 0 else ""  # some answers take long: then all others wait
+    questions = [f"{number}: wait,{slow} which colour?", f"{number}: again, which colour?"]
+    said = [f"With 1 pictures you said: {one}" for one in questions]
+    said[0] += " word" * 300 if slow else ""
+    said = [f"{one} #{bytes(colour).hex()}" for one in said]
     return Person(file.getvalue(), questions, said)
 
 
