@@ -26,8 +26,11 @@ from streamlit.testing.v1 import AppTest
 import vqa.chat.history
 import vqa.cli.page
 from app.texts import plain
+from tests import tiny
 from tests.app.fake import Parrot
 from vqa.chat.history import History
+from vqa.checkpoints import load
+from vqa.engine import LocalEngine
 from vqa.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +141,18 @@ def test_too_many_pictures_and_none_and_nothing_said(history: Path) -> None:
     page = ask(opened(), "", ("a.png", picture()))
     assert "question is empty" in errors(page)
     assert len(page.session_state["pending"]) == 1
+
+
+def test_a_conversation_longer_than_the_model_holds(
+    history: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model = tiny.llava_1_5(tmp_path_factory.mktemp("tiny"))
+    engine = LocalEngine(load(str(model), device="cpu", dtype="float32"))
+    monkeypatch.setattr(vqa.cli.page, "build_answerer", lambda choice: engine)
+    page = ask(opened(), "? " * 2500, ("a.png", picture()))
+    assert "the model holds 4096" in errors(page)
+    assert "begin a new conversation" in errors(page)
+    assert ("? " * 2500).strip() in [text.value for text in page.text]  # to be edited
 
 
 def test_pictures_that_were_deleted_from_the_disk(history: Path) -> None:
