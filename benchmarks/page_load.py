@@ -17,7 +17,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -240,7 +239,7 @@ def served(model: str) -> Iterator[str]:
                 _wait(f"{url}/_stcore/health", process)
                 yield url
             finally:
-                process.send_signal(signal.SIGINT)
+                process.terminate()
 
 
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
@@ -292,7 +291,8 @@ def main(
     own += own_first_tokens(answerer, alone)  # before and after: the machine may have other work
     result["first_token_page"] = statistics.median(page)
     result["first_token_engine"] = statistics.median(own)
-    result["first_token_ratio"] = result["first_token_page"] / result["first_token_engine"]
+    if result["first_token_engine"]:  # some answerers do not tell
+        result["first_token_ratio"] = result["first_token_page"] / result["first_token_engine"]
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
     else:
