@@ -7,7 +7,7 @@ from functools import partial
 
 import streamlit as st
 
-from app import composer, history_list, model_picker, turns
+from app import composer, history_list, model_picker, trouble, turns
 from app.clips import taken_apart
 from app.pictures import examples, upload_of
 from app.settings import generation_settings, settings_panel, system_prompt
@@ -44,7 +44,7 @@ def show() -> None:
     asked = composer.show(
         has_pictures=any(turn.pictures for turn in branch),
         disabled=not model_picker.is_ready() or running is not None,
-        stop=partial(chats().stop, owner(), running.id) if running else None,
+        stop=partial(trouble.told(chats().stop), owner(), running.id) if running else None,
     )
     model_picker.show_state()
     if running is not None:
@@ -88,23 +88,24 @@ def _welcome() -> None:
 
 
 def _ask(question: str, pictures: list[Upload]) -> None:
-    """Ask, and let the next run of the script show it; or say why it cannot be asked."""
-    key = st.query_params.get("c")
+    """Ask, and let the next run of the script show it, or why it cannot be asked."""
     kept = chats()
-    fresh = key is None
-    if key is None:
-        key = kept.history.start(owner(), system_prompt())
+    before = st.query_params.get("c")
+    key = before
     try:
         asked, shown = taken_apart(question, pictures)
+        if key is None:
+            key = kept.history.start(owner(), system_prompt())
         if host().choice.name == "embedded" and is_foreign(question):
             note = text("chat.english_only", larger=LARGER)
             kept.note(owner(), key, asked, note, shown)
         else:
             kept.ask(owner(), key, asked, shown, generation_settings())
     except VQAError as error:
-        if fresh:
-            kept.delete(owner(), key)
         composer.keep(question, pictures, str(error))
+        if key is not None and before is None:
+            trouble.told(kept.delete)(owner(), key)
+        st.rerun()
     st.query_params["c"] = key
     composer.clear()
     st.rerun()

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from app import clips
+from app import clips, trouble
 from app.pictures import TYPES
 from app.pictures import show as show_picture
-from app.texts import entry, plain, text
+from app.texts import entry, text
 from vqa.chat import MAX_PICTURES, MAX_QUESTION
 from vqa.chat.kept import Upload
-from vqa.images import ImageError, load_image
+from vqa.images import ImageError
 
 
 def pending() -> list[Upload]:
@@ -31,18 +31,24 @@ def _remove(number: int) -> None:
 
 
 def keep(question: str, pictures: list[Upload], why: str) -> None:
-    """Draw it again with what could not be asked, so that it can be put right; and say why."""
-    st.session_state.pending = [picture for picture in pictures if _is_good(picture)][:MAX_PICTURES]
+    """Keep what could not be asked, so that it can be put right, and say why: of all pictures."""
+    good, reasons = [], []
+    for picture in pictures:
+        try:
+            picture.load()
+        except ImageError as error:
+            reasons.append(str(error))
+        else:
+            good.append(picture)
+    st.session_state.pending = good[:MAX_PICTURES]
     st.session_state.draft = question
-    st.session_state.notice = why
-    st.rerun()
+    trouble.keep("\n".join(reasons) or why)
 
 
 def clear() -> None:
     """Forget what has been asked."""
     st.session_state.pending = []
     st.session_state.pop("draft", None)
-    st.session_state.pop("notice", None)
 
 
 def show(
@@ -56,8 +62,8 @@ def show(
     with st.bottom:
         # the same elements in every run: what stood where nothing stands now would stay for long
         notice, waiting, tools = st.empty(), st.empty(), st.empty()
-        if "notice" in st.session_state:
-            notice.error(plain(st.session_state.pop("notice")))
+        with notice.container():
+            trouble.show()
         if pending():
             with waiting.container():
                 suggested = _pending(disabled)
@@ -88,6 +94,7 @@ def show(
     pictures = [*pending(), *(Upload(file.name, file.getvalue()) for file in said.files)]
     if not has_pictures and not pictures:
         keep(said.text, [], text("chat.no_picture"))
+        st.rerun()
     return said.text, pictures
 
 
@@ -122,11 +129,3 @@ def _camera() -> None:
     st.camera_input(
         text("chat.take_picture"), key="photo", on_change=take, label_visibility="collapsed"
     )
-
-
-def _is_good(picture: Upload) -> bool:
-    try:
-        load_image(picture.content)
-    except ImageError:
-        return False
-    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import composer
+from app import composer, trouble
 from app.state import chats, owner
 from app.texts import plain, text
 from vqa.chat.export import as_json, as_markdown
@@ -67,5 +67,5 @@ def _actions(branch: list[Turn]) -> None:
             )  # fmt: skip
         st.button(
             text("turn.delete"), icon=":material/delete:", help=text("chat.delete_conversation"),
-            on_click=delete, key="delete-conversation",
+            on_click=trouble.told(delete), key="delete-conversation",
         )  # fmt: skip

@@ -9,10 +9,11 @@ from __future__ import annotations
 import streamlit as st
 
 from app import batch_page, chat_page, corrections_page
-from app.texts import text
+from app.texts import plain, text
+from vqa.errors import VQAError
 
 st.set_page_config(text("title"), "🖼️", initial_sidebar_state="auto")
-st.navigation(
+page = st.navigation(
     [
         st.Page(
             chat_page.show, title=text("chat.page"), icon=":material/chat:", default=True,
@@ -28,4 +29,9 @@ st.navigation(
         ),
     ],
     position="top",
-).run()  # fmt: skip
+)  # fmt: skip
+try:
+    page.run()
+except VQAError as error:  # of the history: nothing can be shown without it
+    st.error(plain(str(error)))
+    st.button(text("model.retry"), icon=":material/refresh:")

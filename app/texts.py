@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,11 @@ import yaml
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 _MARKS = frozenset(string.punctuation)  # all that Markdown lets a backslash stand before
+# Where a word joiner, which nobody sees, keeps Streamlit from making links, arrows and its own
+# sign: it looks for them in the text after the backslashes are gone.
+_APART = re.compile(
+    r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)|(?<=:)(?=streamlit:)|(?<=[-<>~])(?=[-=>])", re.IGNORECASE
+)
 
 
 @cache
@@ -61,4 +67,11 @@ def language_picker() -> None:
 
 def plain(said: str) -> str:
     """A text as Markdown that shows it as it is: nothing in it is a link or a picture."""
-    return "".join(f"\\{char}" if char in _MARKS else char for char in said)
+    return "  \n".join(map(_plain_line, said.splitlines()))
+
+
+def _plain_line(line: str) -> str:
+    words = line.lstrip()
+    indent = "\u00a0" * (len(line) - len(words))  # four spaces would make it code
+    words = _APART.sub("\u2060", words)
+    return indent + "".join(f"\\{char}" if char in _MARKS else char for char in words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import looking
+from app import looking, trouble
 from app.pictures import show as show_picture
 from app.settings import generation_settings
 from app.state import chats, host, owner
@@ -41,8 +41,8 @@ def _question(turn: Turn) -> None:
             width = _ONE if len(turn.pictures) == 1 else _SEVERAL
             try:
                 show_picture(picture.path.read_bytes(), width, picture.name)
-            except (OSError, ImageError) as error:
-                st.error(plain(f"{picture.name}: {error}"))
+            except (OSError, ImageError):
+                st.warning(plain(text("trouble.picture_gone", name=picture.name)))
     if st.session_state.get("editing") == turn.id:
         _editor(turn)
         return
@@ -113,7 +113,7 @@ def _deletion(turn: Turn) -> None:
         help=text("turn.delete_help"),
         type="tertiary",
         key=f"delete-{turn.id}",
-        on_click=chats().delete_turn,
+        on_click=trouble.told(chats().delete_turn),
         args=(owner(), turn.id),
     )
 
@@ -134,7 +134,7 @@ def _versions(turn: Turn) -> None:
             type="tertiary",
             key=f"{name}-{turn.id}",
             disabled=not inside,
-            on_click=chats().history.choose,
+            on_click=trouble.told(chats().history.choose),
             args=(owner(), turn.siblings[other] if inside else turn.id),
         )
         if name == "previous":
@@ -174,7 +174,9 @@ def rating(turn: Turn) -> None:
         thumb = st.session_state[key]  # 0 is down, 1 is up
         chats().history.rate(owner(), turn.id, {0: -1, 1: 1}.get(thumb, 0))
 
-    st.feedback("thumbs", key=key, default={-1: 0, 1: 1}.get(turn.rating), on_change=rate)
+    st.feedback(
+        "thumbs", key=key, default={-1: 0, 1: 1}.get(turn.rating), on_change=trouble.told(rate)
+    )
 
 
 def _correction(turn: Turn) -> None:
@@ -189,7 +191,7 @@ def _correction(turn: Turn) -> None:
     ):
         said = st.text_area(text("turn.correction"), turn.correction)
         if st.form_submit_button(text("turn.keep"), type="primary"):
-            chats().history.correct(owner(), turn.id, said)
+            trouble.told(chats().history.correct)(owner(), turn.id, said)
             st.rerun()
 
 
@@ -233,5 +235,8 @@ def _as_seen(turn: Turn) -> None:
         st.caption(text("turn.as_seen"))
     with st.container(horizontal=True):
         for picture in pictures:
-            seen = answerer.view(load_image(picture.path))
+            try:
+                seen = answerer.view(load_image(picture.path))
+            except ImageError:
+                continue  # beside its question stands that it is gone
             st.image(seen, width=min(_SEVERAL, seen.width), alt=picture.name)

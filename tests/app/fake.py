@@ -14,7 +14,8 @@ from vqa.errors import VQAError
 class Parrot:
     """`slow` in a question makes it take long, `unhurried` seconds, `fail` fails, `cut` cuts off.
 
-    It is sure of its answers; `doubt` in the question makes it doubt.
+    It is sure of its answers; `doubt` in the question makes it doubt. `wait` makes it think for
+    half a second first, `colour` makes it name the colour of the conversation's first picture.
     """
 
     name = "parrot"
@@ -35,6 +36,11 @@ class Parrot:
             words += ["word"] * 300
         if "unhurried" in question:
             words += [*["word"] * 40, "the", "end"]
+        if "colour" in question:
+            first = next(image for message in request.messages for image in message.images)
+            words.append(f"#{bytes(first.getpixel((0, 0))).hex()}")  # type: ignore[arg-type]
+        if "wait" in question:
+            time.sleep(0.5)
         said = ""
         for word in words:
             if cancel and cancel.is_set():

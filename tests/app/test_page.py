@@ -184,10 +184,10 @@ def test_an_edited_question_is_a_branch(parrot: Parrot) -> None:
     page = ask(opened(), "What?", ("a.png", png()))
     ask(page, "Sure?")
     press(page, "Edit")
-    element(page, "text_area", "Edit").set_value("Which colour?")
+    element(page, "text_area", "Edit").set_value("Which kind?")
     press(page, "Ask")
     said = [message.text[0].value for message in page.chat_message]
-    assert said == ["Which colour?", "With 1 pictures you said: Which colour?"]
+    assert said == ["Which kind?", "With 1 pictures you said: Which kind?"]
     press(page, "Previous version")
     assert len(page.chat_message) == 4
 

@@ -39,10 +39,7 @@ def as_json(branch: Sequence[Turn]) -> str:
     messages: list[dict[str, Any]] = []
     for turn in branch:
         if turn.role == "user":
-            content: list[dict[str, Any]] = [
-                {"type": "image_url", "image_url": {"url": _data_url(picture)}}
-                for picture in turn.pictures
-            ]
+            content = [_part(picture) for picture in turn.pictures]
             content.append({"type": "text", "text": turn.text})
             messages.append({"role": "user", "content": content})
         elif turn.text:
@@ -50,10 +47,14 @@ def as_json(branch: Sequence[Turn]) -> str:
     return json.dumps({"messages": messages}, ensure_ascii=False, indent=1) + "\n"
 
 
-def _data_url(picture: Picture) -> str:
-    content = picture.path.read_bytes()
+def _part(picture: Picture) -> dict[str, Any]:
+    try:
+        content = picture.path.read_bytes()
+    except OSError:
+        return {"type": "text", "text": f"[{picture.name}: not there any more]"}
     kind = next((kind for magic, kind in _TYPES if content.startswith(magic)), "image/heic")
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    url = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _line(text: str) -> str:

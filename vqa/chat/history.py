@@ -263,8 +263,9 @@ class History:
         try:
             with Session(self._engine) as session, session.begin():
                 yield session
-        except DatabaseError as error:  # a full disk, a broken file
-            raise VQAError(f"{self.directory}: the history cannot be used: {error.orig}") from error
+        except (DatabaseError, OSError) as error:  # a full disk, a broken file, a lost picture
+            why = error.orig if isinstance(error, DatabaseError) else error.strerror
+            raise VQAError(f"{self.directory}: the history cannot be used: {why}") from error
 
     def _owned(self, session: Session, owner: str, conversation: str) -> ConversationRow:
         row = session.get(ConversationRow, conversation)

@@ -17,10 +17,10 @@ from PIL.Image import Image
 from vqa.answering import Answer, Settings
 from vqa.chat.conversation import Conversation
 from vqa.chat.history import History
-from vqa.chat.turn import State, Turn
+from vqa.chat.turn import Picture, State, Turn
 from vqa.chat.worker import Job, Worker
-from vqa.errors import VQAError
-from vqa.images import load_image
+from vqa.errors import InputError, VQAError
+from vqa.images import ImageError, load_image
 
 _SAVE_EVERY = 1.0  # seconds between two writes of an answer that grows
 _ANEW = 0.7  # temperature of an answer that is written again: a greedy one would be the same
@@ -32,6 +32,12 @@ class Upload:
 
     name: str
     content: bytes
+
+    def load(self) -> Image:
+        """The picture. Raises ImageError, which calls it by its name."""
+        file = io.BytesIO(self.content)
+        file.name = self.name
+        return load_image(file)
 
 
 class Chats:
@@ -80,7 +86,7 @@ class Chats:
         worker = self._worker()
         turns = self._branch(owner, question)
         system = self.history.system(owner, turns[-1].conversation)
-        pictures = [load_image(picture.path) for picture in turns[-1].pictures]
+        pictures = [_kept(picture) for picture in turns[-1].pictures]
         talk = talk_of(turns[:-1], system).ask(text, pictures)
         turn = self.history.edit_question(owner, question, text.strip())
         return self._answer(worker, owner, turn, talk, settings)
@@ -140,7 +146,7 @@ class Chats:
     ) -> tuple[str, Conversation]:
         turns = self.history.branch(owner, conversation)
         system = self.history.system(owner, conversation)
-        loaded = [_loaded(picture) for picture in pictures]
+        loaded = [picture.load() for picture in pictures]
         talk = talk_of(turns, system).ask(question, loaded)
         parent = turns[-1].id if turns else None
         contents = [(picture.name, picture.content) for picture in pictures]
@@ -202,17 +208,20 @@ def talk_of(turns: Sequence[Turn], system: str) -> Conversation:
     talk = Conversation(system=system)
     for turn in turns:
         if turn.role == "user":
-            pictures = [load_image(picture.path) for picture in turn.pictures]
-            talk = talk.ask(turn.text, pictures)
+            talk = talk.ask(turn.text, [_kept(picture) for picture in turn.pictures])
         else:
             talk = talk.answered(turn.text)
     return talk
 
 
-def _loaded(picture: Upload) -> Image:
-    file = io.BytesIO(picture.content)
-    file.name = picture.name  # what messages call it
-    return load_image(file)
+def _kept(picture: Picture) -> Image:
+    try:
+        return load_image(picture.path)
+    except ImageError as error:
+        raise InputError(
+            f"The picture {picture.name} of this conversation cannot be read any more: "
+            "begin a new one, with the picture."
+        ) from error
 
 
 def _state(answer: Answer) -> State:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from vqa.errors import InputError
 
 _VERSION = 1  # raise it when a table changes; what another version wrote is refused
+_PATIENCE = 10  # seconds to wait for another process that writes
 
 
 class Base(DeclarativeBase):
@@ -72,7 +73,7 @@ class PictureRow(Base):
 
 def opened(file: Path) -> Engine:
     """The database in `file`, made where there is none. Raises InputError for what is not one."""
-    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": 30})
+    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": _PATIENCE})
     event.listen(engine, "connect", _connected)
     try:
         with engine.connect() as connection:

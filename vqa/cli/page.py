@@ -84,10 +84,9 @@ def app_command(
     """Open a page to chat about pictures in the browser."""
     _check_model(model, adapter)
     _check_address(host, port)
-    if history is not None:
-        from vqa.chat.history import History
+    from vqa.chat.history import History, history_directory
 
-        History(history).close()  # says now what is wrong with it
+    History(history or history_directory()).close()  # says now what is wrong with it
     page = Path(__file__).resolve().parents[2] / "app" / "server.py"  # never by a name to import:
     if not page.is_file():  # the user's own directory may hold an `app.py` or `app/`
         raise VQAError(f"{page} is missing: install vqa again.")
