@@ -71,6 +71,7 @@ def app_command(
 ) -> None:
     """Open a page to chat about pictures in the browser."""
     _check_model(model, adapter)
+    options.check_fusion(model, adapter, quantize)
     _check_address(host, port)
     page = Path(__file__).resolve().parents[2] / "app" / "page.py"  # never by a name to import:
     if not page.is_file():  # the user's own directory may hold an `app.py` or `app/`
