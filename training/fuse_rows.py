@@ -38,6 +38,8 @@ from vqa.fusion.model import FusionModel
 from vqa.fusion.words import Words, padded
 from vqa.metrics import metric
 
+_TOGETHER = 4  # questions about one picture that stand side by side
+
 
 @dataclass(frozen=True)
 class Questions:
@@ -154,7 +156,7 @@ def plan(
     trained = questions(used, words, answers, longest)
     known = np.flatnonzero(trained.known()).astype(np.int32)
     return Planned(
-        answers, trained, _epochs(known, settings), len(known),
+        answers, trained, _epochs(known, trained.pictures, settings), len(known),
         questions(measured, words, answers, longest), measured, prints,
         len(used) - len(known), unused,
     )  # fmt: skip
@@ -227,8 +229,29 @@ def _picture(row: Example) -> str:
     return _shown(row)[0]
 
 
-def _epochs(rows: NDArray[np.int32], settings: RunSettings) -> NDArray[np.int32]:
-    """All epochs, one after the other, each in an order of its own."""
-    epochs = math.ceil(settings.epochs)
-    orders = [np.random.default_rng([settings.seed, n]).permutation(rows) for n in range(epochs)]
+def _epochs(
+    rows: NDArray[np.int32], pictures: NDArray[np.int32], settings: RunSettings
+) -> NDArray[np.int32]:
+    """All epochs, one after the other, each in an order of its own. `pictures` [R] of all rows."""
+    orders = [
+        shuffled(rows, pictures, np.random.default_rng([settings.seed, epoch]))
+        for epoch in range(math.ceil(settings.epochs))
+    ]
     return np.concatenate(orders)[: math.ceil(len(rows) * settings.epochs)]
+
+
+def shuffled(
+    rows: NDArray[np.int32], pictures: NDArray[np.int32], random: np.random.Generator
+) -> NDArray[np.int32]:
+    """The rows at random, but up to `_TOGETHER` about one picture side by side.
+
+    A picture is projected once for them; all of its questions in one batch would teach less.
+    """
+    mixed = random.permutation(rows)
+    mixed = mixed[np.argsort(pictures[mixed], kind="stable")]  # by picture, at random within it
+    first = np.flatnonzero(np.diff(pictures[mixed], prepend=-1))  # [P]
+    counts = np.diff(first, append=len(mixed))  # [P]
+    place = np.arange(len(mixed)) - np.repeat(first, counts)  # within its picture
+    group = np.cumsum(place % _TOGETHER == 0) - 1
+    keys = random.permutation(len(mixed))[group]
+    return mixed[np.argsort(keys, kind="stable")]

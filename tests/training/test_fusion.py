@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 
 from tests import tiny
 from tests.cli.run import environment
+from training.fuse_rows import shuffled
 from training.run import run
 from vqa.answering import Request
 from vqa.errors import InputError
@@ -192,6 +194,16 @@ def test_two_processes_give_the_losses_of_one(tmp_path, values):
     assert len(logs[0]) == len(logs[1]) >= 5
     # the last step is short, and accelerate fills it up for the second process
     assert all(abs(a - b) < 1e-4 for a, b in zip(logs[0][:-1], logs[1][:-1], strict=True))
+
+
+def test_an_epoch_has_every_row_once_in_small_groups_about_a_picture():
+    pictures = np.repeat(np.arange(50, dtype=np.int32), 9)
+    rows = np.flatnonzero(np.arange(450) % 7).astype(np.int32)
+    first, second = (shuffled(rows, pictures, np.random.default_rng(n)) for n in (0, 1))
+    assert sorted(first) == rows.tolist() and not np.array_equal(first, second)
+    changes = np.count_nonzero(np.diff(pictures[first]))
+    assert len(rows) / 4 < changes < len(rows) / 2  # groups of four and what is left of nine
+    assert len(set(pictures[first[:64]])) > 14
 
 
 def test_a_dry_run_tells_memory_and_time_and_writes_nothing(tmp_path, values, capsys):

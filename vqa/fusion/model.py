@@ -19,19 +19,22 @@ class CoAttentionLayer(nn.Module):
 
     Each stream's queries meet the other's keys and values (co-attention), then each stream runs a
     transformer layer of its own. Normalised before and not behind each block (Xiong et al. 2020),
-    which trains from random weights without a long warm-up.
+    which trains from random weights without a long warm-up. The `last` layer moves the text alone:
+    the answer is read from there, and the image is most of the work.
     """
 
-    def __init__(self, config: FusionConfig) -> None:
+    def __init__(self, config: FusionConfig, last: bool) -> None:
         super().__init__()
         size, heads, dropout = config.hidden_size, config.heads, config.dropout
+        self.last = last
         self.text_norm = nn.LayerNorm(size)
         self.image_norm = nn.LayerNorm(size)
         self.text_to_image = nn.MultiheadAttention(size, heads, dropout, batch_first=True)
-        self.image_to_text = nn.MultiheadAttention(size, heads, dropout, batch_first=True)
         self.text_layer = transformer_layer(config)
-        self.image_layer = transformer_layer(config)
         self.dropout = nn.Dropout(dropout)
+        if not last:
+            self.image_to_text = nn.MultiheadAttention(size, heads, dropout, batch_first=True)
+            self.image_layer = transformer_layer(config)
 
     def forward(
         self, text: Tensor, image: Tensor, padding: Tensor, weights: bool = False
@@ -44,11 +47,12 @@ class CoAttentionLayer(nn.Module):
         seen, attention = self.text_to_image(
             asking, shown, shown, need_weights=weights, average_attn_weights=False
         )  # [B, T, D]
-        read, _ = self.image_to_text(
-            shown, asking, asking, key_padding_mask=padding, need_weights=False
-        )  # [B, N, D]
         text = self.text_layer(text + self.dropout(seen), src_key_padding_mask=padding)
-        image = self.image_layer(image + self.dropout(read))
+        if not self.last:
+            read, _ = self.image_to_text(
+                shown, asking, asking, key_padding_mask=padding, need_weights=False
+            )  # [B, N, D]
+            image = self.image_layer(image + self.dropout(read))
         return text, image, attention
 
 
@@ -84,8 +88,9 @@ class FusionLayers(nn.Module):
         self.text_layers = nn.ModuleList(
             transformer_layer(config) for _ in range(config.text_layers)
         )
+        count = config.fusion_layers
         self.fusion_layers = nn.ModuleList(
-            CoAttentionLayer(config) for _ in range(config.fusion_layers)
+            CoAttentionLayer(config, last=number == count - 1) for number in range(count)
         )
         self.answer_norm = nn.LayerNorm(size)
         self.image_norm = nn.LayerNorm(size)
@@ -105,9 +110,8 @@ class FusionLayers(nn.Module):
             text = layer(text, src_key_padding_mask=padding)
         image = self.dropout(image)
         attention = None
-        last = len(self.fusion_layers) - 1
-        for number, layer in enumerate(self.fusion_layers):
-            text, image, attention = layer(text, image, padding, weights and number == last)
+        for layer in self.fusion_layers:
+            text, image, attention = layer(text, image, padding, weights and layer.last)
         # Lu et al. multiply the two streams' summaries
         return self.answer_norm(text[:, 0]) * self.image_norm(image.mean(1)), attention
 

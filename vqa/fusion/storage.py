@@ -68,6 +68,8 @@ def open_parts(vision: str, language: str) -> Parts:
     directory = part_directory("language") if language == "embedded" else Path(language)
     words = load_words(directory)
     tokenizer = words.tokenizer.backend_tokenizer.to_str().encode()
+    if vision == "embedded":  # the values that the embedded model has: cached features serve both
+        tower = tower.bfloat16()
     tower = tower.float().eval().requires_grad_(False)
     prints = {
         "vision": fingerprint.of_module(tower),
