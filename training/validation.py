@@ -58,7 +58,7 @@ def loss(
         if number < len(rows):
             totals += torch.stack([(losses * weights).sum(), weights.sum()]).double()
     summed: Tensor = accelerator.reduce(totals, "sum")
-    return float(summed[0] / summed[1])
+    return float(summed[0] / summed[1].clamp(min=1e-9))  # rows may all be of no weight
 
 
 def answers(

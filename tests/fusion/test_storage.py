@@ -11,11 +11,19 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from tests import tiny
 from tests.cli.run import refused, vqa_here
 from tests.fusion.conftest import ANSWERS
 from vqa import checkpoints
+from vqa.answering import Request
+from vqa.cli import page
 from vqa.errors import InputError
 from vqa.fusion import is_fusion, storage
+from vqa.fusion.answerer import FusionAnswerer
+from vqa.fusion.answers import Answers
+from vqa.fusion.config import FusionConfig
+from vqa.images import load_image
+from vqa.prompts import Message
 
 
 @pytest.fixture
@@ -40,6 +48,27 @@ def test_what_is_loaded_is_what_was_saved(directory, copy):
     save_file({name: value + 1 for name, value in weights.items()}, copy / "model.safetensors")
     assert storage.load(str(copy), "cpu").fingerprint != one.fingerprint
     assert is_fusion(copy) and not is_fusion(copy.parent) and not is_fusion("embedded")
+
+
+@pytest.mark.parametrize(
+    ("kind", "side"), [("clip", 2), ("siglip", 2), ("dinov2", 2), ("timm", 3), ("stages", 3)]
+)
+def test_it_stands_on_any_encoder(directory, tmp_path, photo, kind, side):
+    if kind in ("timm", "stages"):
+        stages = (1, 2) if kind == "stages" else ()
+        vision = tiny.timm_vision(tmp_path / "v", "test_efficientnet", 96, stages)
+    else:
+        vision = tiny.vision(tmp_path / "v", kind)
+    language = json.loads((directory / "config.json").read_text())["language"]
+    parts = storage.open_parts(str(vision), language)
+    config = FusionConfig(vision=str(vision), language=language, hidden_size=16, heads=2)
+    model = storage.build(parts, Answers(ANSWERS), config)
+    (tmp_path / "run").mkdir()
+    storage.save(model, Answers(ANSWERS), parts.fingerprints, tmp_path / "run")
+    answerer = FusionAnswerer(storage.load(str(tmp_path / "run"), "cpu"))
+    request = Request((Message("user", "What?", (load_image(photo),)),))
+    assert answerer.answer([request])[0].text in ANSWERS
+    assert answerer.attention_map(request).shape == (side, side)
 
 
 def test_another_part_is_refused(copy, tmp_path):
@@ -138,6 +167,14 @@ def test_models_knows_what_it_is(directory, capsys):
     weights = load_file(directory / "model.safetensors")
     assert found["parameters"] == sum(value.numel() for value in weights.values())
     assert not any(value.dtype != torch.float32 for value in weights.values())
+
+
+def test_the_page_takes_it_and_refuses_an_adapter_on_it(directory, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("VQA_APP", json.dumps({"name": str(directory), "device": "cpu"}))
+    assert isinstance(page.build_answerer(), FusionAnswerer)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    line = refused(vqa_here(capsys, "app", "--model", directory, "--adapter", tmp_path))
+    assert "fusion model" in line
 
 
 def test_the_list_of_models_has_it(directory, capsys, monkeypatch):
