@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from vqa.errors import InputError
 from vqa.prompts import Message
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,15 @@ class Remembering(Protocol):
 
     def forget(self) -> None:
         """Keep nothing of what was asked before."""
+        ...
+
+
+@runtime_checkable
+class Viewing(Protocol):
+    """An answerer that can show a picture as its encoder gets it."""
+
+    def view(self, picture: Image) -> Image:
+        """The picture after its resizing and cropping."""
         ...
 
 

@@ -35,12 +35,16 @@ def entries(folder: Path) -> list[Entry]:
     return found
 
 
+def hub_cache() -> Path:
+    """Where the hub's library keeps what it has fetched."""
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    return Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+
+
 def hub_snapshots() -> dict[str, Path]:
     """Hub ids in the local cache, each with the directory of its newest snapshot."""
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     found = {}
-    for folder in cache.glob("models--*"):
+    for folder in hub_cache().glob("models--*"):
         snapshots = sorted(folder.glob("snapshots/*"), key=lambda path: path.stat().st_mtime)
         if snapshots:
             found[folder.name.removeprefix("models--").replace("--", "/")] = snapshots[-1]

@@ -21,7 +21,7 @@ CUSTOMIZE = """
 import sys
 sys.path.append({root!r})
 
-def build():
+def build(choice):
     import time
     from tests.app.fake import Parrot
     time.sleep({load_seconds})
@@ -52,6 +52,7 @@ def serving(directory: Path, load_seconds: float = 0) -> Iterator[tuple[str, Pat
         "PYTHONPATH": os.pathsep.join([str(custom), str(ROOT)]),
         "STREAMLIT_SERVER_HEADLESS": "true",  # no browser is opened
         "VQA_CACHE": str(directory / "cache"),
+        "XDG_DATA_HOME": str(directory / "data"),
         "PYTHONUNBUFFERED": "1",
     }
     command = [sys.executable, "-P", "-c", COMMAND, "app", "--port", str(port)]

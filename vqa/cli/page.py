@@ -2,58 +2,58 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import socket
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqa.cli import options
 from vqa.cli.confidence import MinConfidence
 from vqa.errors import InputError, VQAError
+from vqa.model_choice import Choice
 
 if TYPE_CHECKING:
     from vqa.answering import Answerer
 
-_MODEL_OF_PAGE = "VQA_APP"  # environment variable from the command to the page, JSON
+_OPTIONS_OF_PAGE = "VQA_APP"  # environment variable from the command to the page, JSON
 _SETTINGS = {
     "browser.gatherUsageStats": "false",
     "client.showErrorDetails": "none",  # a traceback belongs into the terminal
     "client.toolbarMode": "minimal",
     "logger.hideWelcomeMessage": "true",
     "server.fileWatcherType": "none",
-    "server.maxUploadSize": "50",  # MB
+    "server.maxUploadSize": "100",  # MB
     "server.showEmailPrompt": "false",
     "theme.primaryColor": "#3367b0",
 }
 
 
 @dataclass(frozen=True)
-class PageModel:
-    """What the page is told: the arguments of `vqa.checkpoints.load`, and when to doubt."""
+class PageOptions:
+    """What the page is told by the command."""
 
-    name: str = "embedded"
-    adapter: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    quantize: Literal["4bit", "8bit"] | None = None
-    min_confidence: float | None = None
+    choice: Choice = field(default_factory=Choice)  # the model it begins with
+    min_confidence: float | None = None  # an answer of less is "not sure"
+    history: str | None = None  # directory of the conversations; None: the user's own
+    local: bool = True  # only this computer reaches the page
 
 
-def page_model() -> PageModel:
+def page_options() -> PageOptions:
     """What `vqa app` was asked for; the embedded model where the page was started otherwise."""
-    return PageModel(**json.loads(os.environ.get(_MODEL_OF_PAGE, "{}")))
+    found = json.loads(os.environ.get(_OPTIONS_OF_PAGE, "{}"))
+    return PageOptions(**{**found, "choice": Choice(**found.get("choice", {}))})
 
 
-def build_answerer() -> Answerer:
+def build_answerer(choice: Choice) -> Answerer:
     """Load what answers on the page. Takes seconds to minutes; raises VQAError."""
-    wanted = page_model()
     return options.load_answerer(
-        wanted.name, wanted.adapter, wanted.device, wanted.dtype, wanted.quantize
+        choice.name, choice.adapter, choice.device, choice.dtype, choice.quantize
     )
 
 
@@ -68,16 +68,29 @@ def app_command(
     dtype: options.Dtype = "auto",
     quantize: options.Quantize = None,
     min_confidence: MinConfidence = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where conversations are kept; default: for this user."),
+    ] = None,
 ) -> None:
     """Open a page to chat about pictures in the browser."""
     _check_model(model, adapter)
     options.check_fusion(model, adapter, quantize)
     _check_address(host, port)
-    page = Path(__file__).resolve().parents[2] / "app" / "page.py"  # never by a name to import:
+    if history is not None:
+        from vqa.chat.history import History
+
+        History(history).close()  # says now what is wrong with it
+    page = Path(__file__).resolve().parents[2] / "app" / "server.py"  # never by a name to import:
     if not page.is_file():  # the user's own directory may hold an `app.py` or `app/`
         raise VQAError(f"{page} is missing: install vqa again.")
-    wanted = PageModel(model, adapter, device, dtype, quantize, min_confidence)
-    environment = {**os.environ, _MODEL_OF_PAGE: json.dumps(asdict(wanted))}
+    wanted = PageOptions(
+        Choice(model, adapter, device, dtype, quantize),
+        min_confidence,
+        str(history.absolute()) if history else None,
+        _is_loopback(host),
+    )
+    environment = {**os.environ, _OPTIONS_OF_PAGE: json.dumps(asdict(wanted))}
     settings = {**_SETTINGS, "server.address": host, "server.port": str(port)}
     typer.echo(f"The page: http://{_shown(host)}:{port} (Ctrl+C ends it)", err=True)
     os.execve(sys.executable, _streamlit(page, settings), environment)
@@ -114,6 +127,11 @@ def _check_address(host: str, port: int) -> None:
         raise InputError(
             f"Cannot listen on {host}, port {port} ({error.strerror}): try another --port."
         ) from error
+
+
+def _is_loopback(host: str) -> bool:
+    address = socket.getaddrinfo(host, None)[0][4][0]
+    return ipaddress.ip_address(str(address).partition("%")[0]).is_loopback
 
 
 def _shown(host: str) -> str:

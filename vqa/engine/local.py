@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL.Image import Image
 
 from vqa.answering import Answer, Request, Seconds
 from vqa.engine.choices import Scoring, by_prompt, choice
@@ -22,6 +23,7 @@ from vqa.engine.prefill import Prefill
 from vqa.engine.prompt import PictureIdentity, Prompt, prepare
 from vqa.engine.text_model import TextModel
 from vqa.engine.text_stream import TextStream, readable
+from vqa.engine.view import view
 from vqa.errors import InputError, VQAError
 from vqa.prompts import end_of_turn_ids
 
@@ -143,6 +145,10 @@ class LocalEngine:
                     scores[number] = value
         each = iter(scores)
         return [list(islice(each, len(texts))) for texts in choices]
+
+    def view(self, picture: Image) -> Image:
+        """The picture after the resizing and cropping that the encoder's picture goes through."""
+        return view(self._processor.image_processor, picture)
 
     def forget(self) -> None:
         """Drop all kept features, keys and values."""

@@ -1,78 +1,15 @@
-"""Conversations about pictures, and the worker that answers them on any answerer.
-
-The terminal chat and the page are clients of this module: a `Conversation` holds the turns, a
-`Worker` answers one after the other in the background, and a `Job` is an answer on its way, which
-any number of followers read as it grows.
-"""
+"""The worker that answers in the background, and the answers on their way."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from itertools import zip_longest
 from threading import Condition, Event, Thread
 from types import TracebackType
 
-from PIL import Image
-
-from vqa.answering import Answer, Answerer, Request, Settings
-from vqa.errors import InputError, VQAError
-from vqa.images import Source, load_image
-from vqa.prompts import Message
-
-MAX_PICTURES = 8  # in one message
-MAX_QUESTION = 8000  # characters
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """The turns so far. Every change gives a new conversation; the old one stays as it was."""
-
-    messages: tuple[Message, ...] = ()
-
-    def ask(self, question: str, pictures: Sequence[Source] = ()) -> Conversation:
-        """Add the user's next message.
-
-        A question that got no answer is dropped for the new one, which takes over its pictures.
-        Raises InputError for an empty or too long question, too many pictures, or a bad one.
-        """
-        question = question.strip()
-        if not question:
-            raise InputError("the question is empty: say what you want to know about the picture.")
-        if len(question) > MAX_QUESTION:
-            raise InputError(
-                f"the question has {len(question):,} characters: at most {MAX_QUESTION:,} are read."
-            )
-        before, kept = self.messages, self.unanswered_pictures
-        if before and before[-1].role == "user":
-            before = before[:-1]
-        count = len(kept) + len(pictures)
-        if count > MAX_PICTURES:
-            raise InputError(
-                f"{count} pictures in one message: at most {MAX_PICTURES} are read; ask in parts."
-            )
-        loaded = tuple(load_image(picture) for picture in pictures)
-        return Conversation((*before, Message("user", question, (*kept, *loaded))))
-
-    def answered(self, answer: str) -> Conversation:
-        """Add the answer to the last question. An empty one leaves the question unanswered."""
-        if not self.messages or self.messages[-1].role != "user":
-            raise ValueError("There is no question to answer.")
-        if not answer.strip():
-            return self
-        return Conversation((*self.messages, Message("assistant", answer)))
-
-    def request(self, settings: Settings | None = None) -> Request:
-        """What an answerer needs to answer the last question."""
-        if not self.messages or self.messages[-1].role != "user":
-            raise ValueError("There is no question to answer.")
-        return Request(self.messages, settings or Settings())
-
-    @property
-    def unanswered_pictures(self) -> tuple[Image.Image, ...]:
-        """The pictures of the last question, while it has no answer."""
-        last = self.messages[-1] if self.messages else None
-        return last.images if last and last.role == "user" else ()
+from vqa.answering import Answer, Answerer, Request
+from vqa.errors import VQAError
 
 
 class Job:
@@ -181,45 +118,54 @@ class Job:
 
 
 class Worker:
-    """Answers one question after the other, in the order they came, in one background thread."""
+    """Answers one question after the other in one background thread, everybody in turn.
+
+    Who has asked most recently waits behind all others who wait: nobody can fill the queue. The
+    questions of one owner are answered in the order they came.
+    """
 
     def __init__(self, answerer: Answerer) -> None:
         self.answerer = answerer
-        self._waiting: deque[Job] = deque()
+        self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()  # by owner, whose turn is next
         self._running: Job | None = None
         self._closed = False
         self._changed = Condition()
         self._thread = Thread(target=self._work, name="vqa-worker", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request) -> Job:
-        """Put a question at the end of the queue. Raises VQAError once the worker is closed."""
+    def submit(self, request: Request, owner: str = "") -> Job:
+        """Put a question of `owner` into the queue. Raises VQAError once the worker is closed."""
         job = Job(request, self)
         with self._changed:
             if self._closed:
                 raise VQAError("The chat has ended: start it again.")
-            self._waiting.append(job)
+            self._waiting.setdefault(owner, deque()).append(job)
             self._changed.notify()
         return job
 
     def ahead(self, job: Job) -> int:
-        """How many questions are answered before `job`."""
+        """How many of the questions that are here now are answered before `job`."""
         with self._changed:
-            if job not in self._waiting:
+            order = list(self._order())
+            if job not in order:
                 return 0
-            return self._waiting.index(job) + (self._running is not None)
+            return order.index(job) + (self._running is not None)
 
     def forget(self, job: Job) -> None:
         """Take a question out of the queue, if it still waits there."""
         with self._changed:
-            if job in self._waiting:
-                self._waiting.remove(job)
+            for owner, jobs in self._waiting.items():
+                if job in jobs:
+                    jobs.remove(job)
+                    if not jobs:
+                        del self._waiting[owner]
+                    return
 
     def close(self) -> None:
         """Cancel everything and end the thread."""
         with self._changed:
             self._closed = True
-            jobs = [*self._waiting, *([self._running] if self._running else [])]
+            jobs = [*self._order(), *([self._running] if self._running else [])]
             self._changed.notify()
         for job in jobs:
             job.cancel()
@@ -236,6 +182,18 @@ class Worker:
     ) -> None:
         self.close()
 
+    def _order(self) -> Iterator[Job]:
+        """The waiting questions as they will be answered: one of each owner, round and round."""
+        for turn in zip_longest(*self._waiting.values()):
+            yield from (job for job in turn if job is not None)
+
+    def _next(self) -> Job:
+        owner, jobs = self._waiting.popitem(last=False)
+        job = jobs.popleft()
+        if jobs:
+            self._waiting[owner] = jobs  # behind all others
+        return job
+
     def _work(self) -> None:
         while True:
             with self._changed:
@@ -243,6 +201,6 @@ class Worker:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if self._closed:
                     return
-                job = self._running = self._waiting.popleft()
+                job = self._running = self._next()
             job._run(self.answerer)
             del job  # its pictures need not wait in memory for the next question

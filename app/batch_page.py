@@ -1,0 +1,7 @@
+"""Many questions at once."""
+
+from __future__ import annotations
+
+
+def show() -> None:
+    """Draw the page."""
