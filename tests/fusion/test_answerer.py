@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.fusion.conftest import ANSWERS
-from vqa.answering import Answer, AnsweringEach, Choosing, Remembering, Request, Settings
+from vqa.answering import Answer, AnsweringEach, Choosing, Remembering, Request, Settings, Viewing
 from vqa.errors import InputError
 from vqa.fusion.answerer import FusionAnswerer
 from vqa.fusion.storage import load
@@ -38,6 +38,8 @@ def test_it_is_an_answerer_of_every_kind(answerer):
     assert isinstance(answerer, Choosing)
     assert isinstance(answerer, AnsweringEach)
     assert isinstance(answerer, Remembering)
+    assert isinstance(answerer, Viewing)
+    assert answerer.view(RED).size == (96, 96)
 
 
 def test_answers_are_of_the_set_with_probabilities_that_sum_to_one(answerer):

@@ -23,6 +23,7 @@ from vqa.fusion.answerer import FusionAnswerer
 from vqa.fusion.answers import Answers
 from vqa.fusion.config import FusionConfig
 from vqa.images import load_image
+from vqa.model_choice import Choice
 from vqa.prompts import Message
 
 
@@ -169,9 +170,9 @@ def test_models_knows_what_it_is(directory, capsys):
     assert not any(value.dtype != torch.float32 for value in weights.values())
 
 
-def test_the_page_takes_it_and_refuses_an_adapter_on_it(directory, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("VQA_APP", json.dumps({"name": str(directory), "device": "cpu"}))
-    assert isinstance(page.build_answerer(), FusionAnswerer)
+def test_the_page_takes_it_and_refuses_an_adapter_on_it(directory, tmp_path, capsys):
+    choice = Choice(str(directory), device="cpu")
+    assert isinstance(page.build_answerer(choice), FusionAnswerer)
     (tmp_path / "adapter_config.json").write_text("{}")
     line = refused(vqa_here(capsys, "app", "--model", directory, "--adapter", tmp_path))
     assert "fusion model" in line

@@ -18,6 +18,7 @@ from vqa.engine.counts import Counts
 from vqa.engine.features import Features
 from vqa.engine.prompt import PictureIdentity
 from vqa.engine.sampling import Draw, choose
+from vqa.engine.view import view
 from vqa.errors import InputError
 from vqa.fusion.words import padded
 
@@ -47,6 +48,7 @@ class FusionAnswerer:
         self._answers = loaded.answers
         self._max_batch = max_batch
         self._identities = PictureIdentity()
+        self._image_processor = loaded.image_processor
         processor: Any = SimpleNamespace(image_processor=loaded.image_processor)
         model: Any = loaded.model
         self._features = Features(model, processor, self.counts, feature_bytes)
@@ -136,6 +138,10 @@ class FusionAnswerer:
         grid = self._model.config.grid
         found: NDArray[np.float32] = weights.mean((0, 1, 2)).reshape(grid).float().cpu().numpy()
         return found  # [H, W]
+
+    def view(self, picture: Image.Image) -> Image.Image:
+        """The picture after the resizing and cropping that the encoder's picture goes through."""
+        return view(self._image_processor, picture)
 
     def forget(self) -> None:
         """Drop all kept states of pictures."""
