@@ -153,7 +153,7 @@ def test_too_few_answers_and_long_questions_are_told(tmp_path, values, colors):
 
 
 def test_killed_and_started_again_it_ends_like_an_unbroken_run(tmp_path, values):
-    values |= {"epochs": 2, "save_every": 1, "validation": {"share": 0.25, "every": 3}}
+    values |= {"epochs": 1, "save_every": 1, "validation": {"share": 0.25, "every": 4}}
     whole = start(tmp_path, "whole", values)
     broken = tmp_path / "broken"
     path = written(tmp_path, values | {"output": str(broken)})
@@ -161,10 +161,10 @@ def test_killed_and_started_again_it_ends_like_an_unbroken_run(tmp_path, values)
         [sys.executable, "-m", "vqa", "train", path], env=environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    while process.poll() is None and last_step(broken) < 5:
+    while process.poll() is None and last_step(broken) < 3:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL and 5 <= last_step(broken) < last_step(whole)
+    assert process.wait() == -signal.SIGKILL and 3 <= last_step(broken) < last_step(whole)
     run(path)
     one, two = (load_file(out / "model.safetensors") for out in (whole, broken))
     assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
