@@ -97,7 +97,7 @@ def pace(
     frozen = paths and not pixels
     return Pace(
         _seconds_a_row(trained, llava, settings, pixels) / settings.row_tokens,
-        _seconds_a_picture(llava, processor, paths[:_PICTURES]) if frozen else 0.0,
+        seconds_a_picture(llava, processor, paths[:_PICTURES]) if frozen else 0.0,
     )
 
 
@@ -113,7 +113,8 @@ def hours_of(
 
 
 @torch.inference_mode()
-def _seconds_a_picture(llava: Any, processor: Any, paths: Sequence[str]) -> float:
+def seconds_a_picture(llava: Any, processor: Any, paths: Sequence[str]) -> float:
+    """How long the encoder takes for one of the pictures `paths`."""
     weight = next(llava.model.vision_tower.parameters())
 
     def encode() -> None:
@@ -121,7 +122,7 @@ def _seconds_a_picture(llava: Any, processor: Any, paths: Sequence[str]) -> floa
         pixels = processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
         patch_features(llava, pixels.to(weight.device, weight.dtype))
 
-    return _timed(encode) / len(paths)
+    return timed(encode) / len(paths)
 
 
 def _seconds_a_row(trained: Any, llava: Any, settings: TrainSettings, pixels: bool) -> float:
@@ -139,12 +140,12 @@ def _seconds_a_row(trained: Any, llava: Any, settings: TrainSettings, pixels: bo
         trained.zero_grad()
 
     if pixels:
-        return _timed(step)
+        return timed(step)
     with cached_tower(llava):
-        return _timed(step)
+        return timed(step)
 
 
-def _timed(what: Callable[[], None]) -> float:
+def timed(what: Callable[[], None]) -> float:
     """Seconds of one call, the first not counted."""
     what()
     began = time.perf_counter()

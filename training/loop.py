@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from training.features import cached_tower
 from training.processes import on_cpu
 from training.resume import BEST, last_checkpoint
 from training.rows import Prepared, Validation
-from training.settings import TrainSettings
+from training.settings import RunSettings, TrainSettings
 from vqa.checkpoints import record_base
 from vqa.conversion import make_config_portable
 from vqa.errors import InputError, VQAError
@@ -36,12 +37,14 @@ def fit(
     model: nn.Module,
     processor: Any,
     prepared: Prepared,
-    settings: TrainSettings,
+    settings: RunSettings,
     pixels: bool = False,
+    kind: Callable[..., RowTrainer] | None = None,
 ) -> RowTrainer:
     """Train the parameters that require gradients; go on from the last checkpoint in `output`.
 
-    `model` is the LLaVA model or a peft model around it. Unless the rows hold `pixels`, its vision
+    `model` is the LLaVA model or a peft model around it, or another one with a `vision_tower`, for
+    which `kind` says what is learned of a row. Unless the rows hold `pixels`, its vision
     tower stands aside while cached features are trained on, and is back in place afterwards. With
     validation the weights that were best at it are those the model has in the end.
     """
@@ -52,7 +55,7 @@ def fit(
     checkpoint = last_checkpoint(settings.output)
     _remove_best_after(settings.output, _step(checkpoint) if checkpoint else -1)
     with nullcontext() if pixels else cached_tower(llava):
-        trainer = RowTrainer(
+        trainer = (kind or RowTrainer)(
             llava=llava,
             processor=processor,
             validation=prepared.validation,
@@ -147,7 +150,7 @@ class RowTrainer(Trainer):
         llava: Any,
         processor: Any,
         validation: Validation | None,
-        settings: TrainSettings,
+        settings: RunSettings,
         **kwargs: Any,
     ) -> None:
         self.llava = llava
@@ -180,6 +183,24 @@ class RowTrainer(Trainer):
             total = self.accelerator.gather(total).sum()
         return batches, total
 
+    def row_losses(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The losses of what is learned of a row, and their weights; both [K]."""
+        return validation.row_losses(model, inputs)
+
+    def answers(self) -> list[str]:
+        """The answers to the questions of the validation, by the model as it is now."""
+        assert self.validation is not None and isinstance(self.settings, TrainSettings)
+        tokens = self.settings.validation.max_new_tokens
+        return validation.answers(
+            self.llava, self.processor, self.validation, tokens, self.accelerator
+        )
+
+    def module_of(self, parameter: str) -> str:
+        """Which module, as in `learning_rate`, a parameter's name belongs to."""
+        if "multi_modal_projector" in parameter:
+            return "projector"
+        return "vision" if "vision_tower" in parameter else "language"
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -187,8 +208,8 @@ class RowTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
     ) -> Any:
-        """Cross entropy of the learned tokens; logits are computed where one is predicted."""
-        losses, weights = validation.row_losses(model, inputs)
+        """The weighted mean over what the whole step learns."""
+        losses, weights = self.row_losses(model, inputs)
         if "pixel_values" not in inputs:  # wrappers for several devices wait for every gradient
             projector = self.llava.model.multi_modal_projector
             losses = losses + 0 * sum(p.sum() for p in projector.parameters() if p.requires_grad)
@@ -202,12 +223,11 @@ class RowTrainer(Trainer):
         assert self.validation is not None
         model = self.model_wrapped if self.sharded else self.model
         model.eval()
-        metrics = {"eval_loss": validation.loss(model, self.validation.rows, self.accelerator)}
+        rows = self.validation.rows
+        loss = validation.loss(model, rows, self.accelerator, self.row_losses)
+        metrics = {"eval_loss": loss}
         if not self.sharded:  # answers are written by a whole model
-            tokens = self.settings.validation.max_new_tokens
-            found = validation.answers(
-                self.llava, self.processor, self.validation, tokens, self.accelerator
-            )
+            found = self.answers()
             metrics["eval_metric"] = validation.score(self.validation, found)
             if self.is_world_process_zero():
                 name = f"step-{self.state.global_step:06}.jsonl"
@@ -225,7 +245,7 @@ class RowTrainer(Trainer):
             groups: dict[str, list[nn.Parameter]] = {}
             for name, parameter in self.model.named_parameters():
                 if parameter.requires_grad:
-                    groups.setdefault(module_of(name), []).append(parameter)
+                    groups.setdefault(self.module_of(name), []).append(parameter)
             rates = self.settings.learning_rate.model_dump()
             self.optimizer = torch.optim.AdamW(
                 [{"params": found, "lr": rates[module]} for module, found in groups.items()],
@@ -270,19 +290,12 @@ class RowTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
 
-def module_of(parameter: str) -> str:
-    """Which of the three modules, as in `learning_rate`, a parameter's name belongs to."""
-    if "multi_modal_projector" in parameter:
-        return "projector"
-    return "vision" if "vision_tower" in parameter else "language"
-
-
-def steps_of(settings: TrainSettings, rows: int) -> int:
+def steps_of(settings: RunSettings, rows: int) -> int:
     """Optimizer steps of a run over so many packed rows."""
     return settings.max_steps or math.ceil(rows / settings.rows_per_step)
 
 
-def _arguments(settings: TrainSettings, prepared: Prepared, first: bool) -> TrainingArguments:
+def _arguments(settings: RunSettings, prepared: Prepared, first: bool) -> TrainingArguments:
     processes = PartialState().num_processes
     if settings.rows_per_step % processes:
         raise InputError(
@@ -292,7 +305,7 @@ def _arguments(settings: TrainSettings, prepared: Prepared, first: bool) -> Trai
     validated = prepared.validation is not None
     every = settings.validation.every or max(1, steps_of(settings, len(prepared.train)) // 5)
     checkpointing: dict[str, Any] = {}
-    if settings.gradient_checkpointing:
+    if isinstance(settings, TrainSettings) and settings.gradient_checkpointing:
         checkpointing = {
             "gradient_checkpointing": True,
             "gradient_checkpointing_kwargs": {"use_reentrant": False},

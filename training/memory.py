@@ -120,21 +120,10 @@ def _kept_by_autograd(
     trained: Any, model: Any, longest: int, dtype: torch.dtype, pixels: bool
 ) -> int:
     """Bytes of what the backward pass of one row needs, weights aside; logits are not run."""
-    known = {p.untyped_storage()._cdata for p in trained.parameters()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in known:
-            kept[storage._cdata] = storage.nbytes()
-        return tensor
-
     row = plain_row(model, longest, dtype, pixels)
     embed = model.get_input_embeddings()
-    with (
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16),
-    ):
+
+    def forward() -> None:
         # LLaVA's own forward pass looks at values, which fake tensors do not have
         features = model.model.multi_modal_projector(_tower(model, row["pixel_values"], pixels))
         words = embed(row["input_ids"])
@@ -145,6 +134,24 @@ def _kept_by_autograd(
             position_ids=row["position_ids"],
             use_cache=False,
         )
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        return kept_by_autograd(trained, forward)
+
+
+def kept_by_autograd(model: nn.Module, forward: Callable[[], object]) -> int:
+    """Bytes of what the backward pass of `forward` needs, the weights of `model` aside."""
+    known = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in known:
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        forward()
     return sum(kept.values())
 
 

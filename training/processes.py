@@ -7,20 +7,20 @@ from datetime import timedelta
 import torch
 from accelerate import PartialState
 
-from training.settings import TrainSettings
+from training.settings import RunSettings
 
 
-def on_cpu(settings: TrainSettings) -> bool:
+def on_cpu(settings: RunSettings) -> bool:
     """Whether the training runs on the CPU: as it is told, or for want of anything else."""
     return settings.device == "cpu" or not torch.accelerator.is_available()
 
 
-def device_of(settings: TrainSettings) -> torch.device:
+def device_of(settings: RunSettings) -> torch.device:
     """The device of this process; each process of a run has one of its own."""
     return torch.device("cpu") if on_cpu(settings) else torch.device(PartialState().device)
 
 
-def join(settings: TrainSettings) -> None:
+def join(settings: RunSettings) -> None:
     """Join the other processes of this run; to be called before anything asks how many there are.
 
     The first to ask decides for the whole process, and without a word about the CPU it is alone.

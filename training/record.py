@@ -15,7 +15,7 @@ from accelerate import PartialState
 from training.callbacks import best_of
 from training.resume import RUN, last_checkpoint, refuse_another
 from training.rows import Prepared
-from training.settings import TrainSettings
+from training.settings import RunSettings
 from vqa.checkpoints import is_adapter
 from vqa.errors import InputError
 from vqa.files import atomic_write
@@ -27,7 +27,7 @@ _PACKAGES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "tim
 _SHOWN = 6  # questions on the card
 
 
-def describe(settings: TrainSettings, model: str, prepared: Prepared) -> dict[str, Any]:
+def describe(settings: RunSettings, model: str, prepared: Prepared) -> dict[str, Any]:
     """What `run.json` holds: config as used, versions, state of the code, identity of model, data.
 
     `model` is the fingerprint of the weights that the run starts from.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from training.features import FeatureCache, cache_directory, cache_features, fingerprints
 from training.packing import Encoded, Groups, Rows, group, joined, pack, tensors
-from training.settings import TrainSettings
+from training.settings import RunSettings, TrainSettings
 from training.split import kept_apart
 from training.start import start_from_words
 from training.tokens import Tokens, tokens_of
@@ -39,7 +39,16 @@ _TOKENS = 1
 Pictures = Callable[[str], Tensor]  # path -> patch features [N, Dv] or pixels [3, H, W]
 
 
-class PackedRows(Dataset[dict[str, Tensor]]):
+class TrainRows(Dataset[dict[str, Tensor]]):
+    """Rows in the order in which they are trained on; each is what runs at once."""
+
+    dtype: torch.dtype  # that training computes in
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class PackedRows(TrainRows):
     """Rows of tokens in the order in which they are trained on, one after the other."""
 
     def __init__(
@@ -82,7 +91,7 @@ class PackedRows(Dataset[dict[str, Tensor]]):
 class Validation:
     """What is measured during a training, on pictures that it never sees."""
 
-    rows: PackedRows
+    rows: TrainRows
     examples: list[Example]
     metric: Metric
 
@@ -91,7 +100,7 @@ class Validation:
 class Prepared:
     """The rows of a run, and the identity of its data."""
 
-    train: PackedRows
+    train: TrainRows
     validation: Validation | None
     data: str  # fingerprint of the data files
     examples: int  # rows of the data that are trained on
@@ -135,8 +144,8 @@ def plan(settings: TrainSettings, config: Any, processor: Any) -> Planned:
         trained, measured = _numbers(~apart), _numbers(apart)
     else:
         trained, measured = (np.arange(len(rows), dtype=np.int32) for rows in (tokens, checked))
-        _refuse_leaks(tokens, checked, prints, settings)
-    measured = _spread(measured, settings.validation.rows, settings.seed)
+        refuse_leaks(tokens.paths, checked.paths, prints, own)
+    measured = spread(measured, settings.validation.rows, settings.seed)
     groups = _groups(tokens, trained, settings)
     rows = _epochs(tokens, groups, settings)
     return Planned(tokens, trained, checked, measured, prints, groups, rows)
@@ -150,12 +159,18 @@ def prepare(settings: TrainSettings, model: Any, processor: Any, pixels: bool = 
     """
     with PartialState().main_process_first():  # the others find tokens and features on disk
         planned = plan(settings, model.config, processor)
-        pictures = _pixels(processor) if pixels else _features(model, processor, planned)
+        pictures = (
+            pixels_of(processor)
+            if pixels
+            else features_of(model, processor, planned.pictures(), planned.prints)
+        )
         if settings.projector_start == "words":
             if pixels:
                 raise InputError("projector_start: words needs a frozen encoder; use as_is")
             learned = planned.trained_pictures()
-            start_from_words(model, processor, _read(settings.data, settings), learned, pictures)
+            start_from_words(
+                model, processor, read_rows(settings.data, settings), learned, pictures
+            )
     train = PackedRows(planned.tokens, planned.groups, planned.rows, pictures, model.dtype)
     own = settings.validation.data
     files = [path for path in (settings.data, own) if path is not None]
@@ -174,18 +189,18 @@ def _validation(
     groups = _groups(planned.checked, planned.measured, settings)
     rows = pack(groups.tokens, settings.row_tokens, settings.seed)
     wanted = set(planned.measured.tolist())
-    source = _read(settings.validation.data or settings.data, settings)
+    source = read_rows(settings.validation.data or settings.data, settings)
     examples = [example for number, example in enumerate(source) if number in wanted]
     packed = PackedRows(planned.checked, groups, rows, pictures, dtype)
     return Validation(packed, examples, metric(settings.validation.metric))
 
 
-def _read(path: Path | None, settings: TrainSettings) -> Iterator[Example]:
+def read_rows(path: Path | None, settings: RunSettings) -> Iterator[Example]:
     assert path is not None
     return read(path, _root(path, settings))
 
 
-def _root(path: Path, settings: TrainSettings) -> Path:
+def _root(path: Path, settings: RunSettings) -> Path:
     """Where the pictures are, whatever directory the command is given in."""
     return (settings.images or default_root(path)).resolve()
 
@@ -205,22 +220,23 @@ def _tokens(path: Path, settings: TrainSettings, config: Any, processor: Any) ->
     )
     return tokens_of(
         identity,
-        lambda: track(_read(path, settings), f"tokens of {path.name}", total=None),
+        lambda: track(read_rows(path, settings), f"tokens of {path.name}", total=None),
         lambda example: encode_example(example, processor),
         config.image_token_index,
         context,
     )
 
 
-def _refuse_leaks(
-    tokens: Tokens, checked: Tokens, prints: dict[str, str], settings: TrainSettings
+def refuse_leaks(
+    trained: Iterable[str], checked: Iterable[str], prints: Mapping[str, str], file: Path
 ) -> None:
-    own = {prints[path]: path for path in tokens.paths}
-    for path in checked.paths:
+    """Raise InputError where a picture of the validation `file` is trained on too, by content."""
+    own = {prints[path]: path for path in trained}
+    for path in checked:
         if prints[path] in own:
             raise InputError(
                 f"validation.data: {path} is also a training picture ({own[prints[path]]}): what "
-                f"was trained on measures nothing; remove it from {settings.validation.data}"
+                f"was trained on measures nothing; remove it from {file}"
             )
 
 
@@ -228,7 +244,7 @@ def _numbers(chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
     return np.flatnonzero(chosen).astype(np.int32)
 
 
-def _spread(rows: NDArray[np.int32], most: int, seed: int) -> NDArray[np.int32]:
+def spread(rows: NDArray[np.int32], most: int, seed: int) -> NDArray[np.int32]:
     """At most so many of the rows, drawn at random, in their order."""
     if len(rows) <= most:
         return rows
@@ -288,15 +304,17 @@ def _paths(tokens: Tokens, rows: NDArray[np.int32]) -> set[str]:
     return {tokens.paths[place] for place in places.tolist()}
 
 
-def _features(model: Any, processor: Any, planned: Planned) -> Pictures:
-    prints = planned.prints
-    wanted = {prints[path]: Path(path) for path in sorted(planned.pictures())}
+def features_of(
+    model: Any, processor: Any, paths: Iterable[str], prints: Mapping[str, str]
+) -> Pictures:
+    """The patch features of each picture; what is missing in the cache is computed."""
+    wanted = {prints[path]: Path(path) for path in sorted(paths)}
     cache_features(model, processor, wanted)
     features = FeatureCache(cache_directory(model, processor))
     return lambda path: features[prints[path]]
 
 
-def _pixels(processor: Any) -> Pictures:
+def pixels_of(processor: Any) -> Pictures:
     def pixels(path: str) -> Tensor:
         prepared = processor.image_processor(load_image(path), return_tensors="pt")
         found: Tensor = prepared["pixel_values"][0]  # [3, H, W]

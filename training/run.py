@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from training.settings import TrainSettings
+from training.settings import RunSettings
 from vqa.checkpoints import base_of, is_adapter
 from vqa.config import load_config
 from vqa.errors import InputError
@@ -15,7 +15,7 @@ from vqa.errors import InputError
 if TYPE_CHECKING:
     from training.dry_run import Pace
 
-Settings = TypeVar("Settings", bound=TrainSettings)
+Settings = TypeVar("Settings", bound=RunSettings)
 
 
 class _Any(BaseModel):
@@ -42,8 +42,13 @@ def run(config: str, overrides: Sequence[str] = (), dry_run: bool = False) -> No
 
         tuned = load_config(finetune.FinetuneSettings, config, overrides)
         (finetune.dry_run if dry_run else finetune.run)(with_data(tuned))
+    elif recipe == "fusion":
+        from training import fuse
+
+        fused = load_config(fuse.FuseSettings, config, overrides)
+        (fuse.dry_run if dry_run else fuse.run)(with_data(fused))
     else:
-        raise InputError(f"{config}: recipe: choose pretrain or finetune, not {recipe!r}")
+        raise InputError(f"{config}: recipe: choose pretrain, finetune or fusion, not {recipe!r}")
 
 
 def pace(model: str, pictures: Sequence[str]) -> Pace | None:

@@ -35,48 +35,60 @@ class ValidationSettings(Section):
     every: int | None = Field(None, ge=1)  # steps; a fifth of the run if not set
     # how an answer is compared with the data's, a metric of `vqa score`
     metric: Annotated[str, AfterValidator(_known_metric)] = "exact_match"
-    max_new_tokens: int = Field(32, ge=1)
     best_by: Literal["loss", "metric"] = "loss"  # which weights are kept at the end
     patience: int | None = Field(None, ge=1)  # stop after so many validations without a better one
 
 
-class TrainSettings(Section):
-    """What pretraining and fine-tuning share."""
+class WrittenValidation(ValidationSettings):
+    """The same for answers that are written token by token."""
+
+    max_new_tokens: int = Field(32, ge=1)
+
+
+class RunSettings(Section):
+    """What all trainings on questions and answers share."""
 
     # data
     data: Path | None = None  # rows of image, question and answer, in any known format
     images: Path | None = None  # root of the rows' pictures; the data file's folder if not set
     fetch: Literal["easy_vqa"] | None = None  # a public set to take where `data` names none
-    repeat: dict[str, float] = {}  # source -> how often its pictures come in an epoch; 0.5 is half
     validation: ValidationSettings = ValidationSettings()
-    # `words`: features begin as the words that the answers say of them; `as_is`: go on training
-    projector_start: Literal["words", "as_is"] = "as_is"
     # where the run goes
     output: Path
     # how long
     epochs: float = Field(1.0, gt=0)
     max_steps: int | None = Field(None, gt=0)
     # how much at once
-    row_tokens: int = Field(512, ge=64)
     rows_per_step: int = Field(8, ge=1)
     # how fast
-    learning_rate: LearningRates = LearningRates()
+    learning_rate: Section
     warmup_ratio: float = Field(0.05, ge=0, le=1)  # of all steps, with growing rates
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     # the machine
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = (
         "auto"  # CUDA_VISIBLE_DEVICES chooses among GPUs
     )
-    attention: Literal["sdpa", "eager"] = "sdpa"  # others would let packed questions see each other
-    gradient_checkpointing: bool = False  # half the speed, a fraction of the memory
     # the run
     save_every: int = Field(200, ge=1)
     keep_checkpoints: int = Field(1, ge=1)
     log_every: int = Field(10, ge=1)
     loggers: list[str] = []  # of transformers' Trainer: tensorboard, wandb, ...
     seed: int = 0
+
+
+class TrainSettings(RunSettings):
+    """What pretraining and fine-tuning of a LLaVA model share besides."""
+
+    repeat: dict[str, float] = {}  # source -> how often its pictures come in an epoch; 0.5 is half
+    validation: WrittenValidation = WrittenValidation()
+    # `words`: features begin as the words that the answers say of them; `as_is`: go on training
+    projector_start: Literal["words", "as_is"] = "as_is"
+    row_tokens: int = Field(512, ge=64)
+    learning_rate: LearningRates = LearningRates()
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    attention: Literal["sdpa", "eager"] = "sdpa"  # others would let packed questions see each other
+    gradient_checkpointing: bool = False  # half the speed, a fraction of the memory
 
 
 class LoraSettings(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.features import own_tower
-from training.rows import PackedRows, Validation
+from training.rows import TrainRows, Validation
 from vqa.answering import Request, Settings
 from vqa.checkpoints import Loaded
 from vqa.data.example import Example
@@ -28,6 +28,10 @@ _AT_ONCE = 16  # questions
 _KEPT = 64 << 20  # bytes of features, and of keys and values: the training needs the memory
 
 
+# a model and a row -> the losses of what is learned of it, and their weights; both [K]
+Losses = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, Tensor]]
+
+
 def row_losses(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Cross entropy of the K learned tokens of a row, and their weights; both [K]."""
     inputs = dict(inputs)
@@ -39,7 +43,9 @@ def row_losses(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Ten
 
 
 @torch.no_grad()
-def loss(model: nn.Module, rows: PackedRows, accelerator: Accelerator) -> float:
+def loss(
+    model: nn.Module, rows: TrainRows, accelerator: Accelerator, losses_of: Losses = row_losses
+) -> float:
     """The weighted mean over all rows, which the processes share."""
     totals = torch.zeros(2, device=accelerator.device, dtype=torch.float64)
     processes = accelerator.num_processes
@@ -48,11 +54,11 @@ def loss(model: nn.Module, rows: PackedRows, accelerator: Accelerator) -> float:
         inputs = rows[min(number, len(rows) - 1)]  # all run equally often: sharded models have to
         inputs = {name: value.to(accelerator.device) for name, value in inputs.items()}
         with accelerator.autocast():
-            losses, weights = row_losses(model, inputs)
+            losses, weights = losses_of(model, inputs)
         if number < len(rows):
             totals += torch.stack([(losses * weights).sum(), weights.sum()]).double()
     summed: Tensor = accelerator.reduce(totals, "sum")
-    return float(summed[0] / summed[1])
+    return float(summed[0] / summed[1].clamp(min=1e-9))  # rows may all be of no weight
 
 
 def answers(

@@ -23,6 +23,7 @@ from vqa.dtypes import dtype_of
 from vqa.encoders import encoder_spec  # its import registers the timm tower
 from vqa.errors import InputError
 from vqa.files import atomic_write
+from vqa.fusion import is_fusion
 from vqa.model import ModuleReport, check_image_tokens, module_report
 from vqa.room import check_room
 
@@ -160,6 +161,11 @@ def _identity(source: str) -> str:
 
 def _llava_config(source: str, name: str) -> Any:
     path = Path(source)
+    if is_fusion(path):
+        raise InputError(
+            f"{name}: this is a fusion model, whose answers are a closed set, not LLaVA: "
+            "`vqa ask`, predict, chat and app take it, and `vqa train fusion` makes another"
+        )
     if path.exists() and not (path / "config.json").is_file():
         raise InputError(
             f"{name}: no model here (a LLaVA directory has config.json, a run has "

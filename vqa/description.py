@@ -10,6 +10,7 @@ from typing import Any
 
 from vqa import embedded, parts
 from vqa.errors import InputError
+from vqa.fusion import MODEL_TYPE
 from vqa.inventory import hub_snapshots, read_json, size_on_disk
 from vqa.tensors import StoredTensor, stored_tensors
 
@@ -66,13 +67,14 @@ def _describe_model(name: str, directory: Path) -> Description:
     modules = _modules(directory, config)
     return Description(
         name=name,
-        kind="LLaVA" if model_type == "llava" else model_type,
+        kind={"llava": "LLaVA", MODEL_TYPE: "fusion"}.get(model_type, model_type),
         directory=str(directory.absolute()),
         architecture=next(iter(config.get("architectures") or []), None),
         parameters=sum(module.parameters or 0 for module in modules) or None,
         bytes=size_on_disk(directory),
         licence=_licence(directory),
         modules=modules,
+        base=read_json(directory / "vqa.json") if model_type == MODEL_TYPE else None,
     )
 
 
@@ -152,12 +154,13 @@ def _module_of(tensor: str, file: Path, config: dict[str, Any]) -> str:
     """The module of a LLaVA model that a tensor belongs to, by old and new names alike."""
     if file.stem == "classifier":
         return "classifier"
-    if config.get("model_type", "llava") != "llava":
+    fusion = config.get("model_type") == MODEL_TYPE
+    if config.get("model_type", "llava") != "llava" and not fusion:
         return "model"
-    for module in ("vision_tower", "multi_modal_projector", "lm_head"):
+    for module in ("vision_tower", "multi_modal_projector", "classifier", "lm_head"):
         if module in tensor:
             return module
-    return "language_model"
+    return "fusion_layers" if fusion else "language_model"
 
 
 def _kind(module: str, tensors: Iterable[StoredTensor], config: dict[str, Any]) -> str:
@@ -169,7 +172,11 @@ def _kind(module: str, tensors: Iterable[StoredTensor], config: dict[str, Any]) 
         "language_model": (config.get("text_config") or {}).get("model_type", "llama"),
         "multi_modal_projector": "MLP",
         "model": config.get("model_type"),
+        "fusion_layers": "co-attention",
     }
+    if config.get("model_type") == MODEL_TYPE:
+        kinds["vision_tower"] = str(config.get("vision"))
+        kinds["classifier"] = f"{config.get('answers')} answers"
     return str(kinds.get(module, "linear"))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from vqa import embedded, parts
 from vqa.errors import InputError
+from vqa.fusion import MODEL_TYPE
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Entry:
     """A model that can be named here."""
 
     name: str
-    kind: str  # embedded, LLaVA, adapter
+    kind: str  # embedded, LLaVA, adapter, fusion
     state: str
     bytes: int
     directory: str | None
@@ -90,12 +91,15 @@ def _entry(directory: Path, name: str) -> Iterator[Entry]:
             kind, state = "adapter", f"on {base}" if base else "names no base"
         else:
             config = read_json(directory / "config.json")
-            if config.get("model_type") != "llava":
+            if config.get("model_type") == MODEL_TYPE:
+                kind, state = "fusion", f"{config.get('vision')}, {config.get('answers')} answers"
+            elif config.get("model_type") == "llava":
+                # transformers leaves out what is LLaVA 1.5's
+                vision = (config.get("vision_config") or {}).get("model_type", "clip_vision_model")
+                language = (config.get("text_config") or {}).get("model_type", "llama")
+                kind, state = "LLaVA", f"{vision} + {language}"
+            else:
                 return
-            # transformers leaves out what is LLaVA 1.5's
-            vision = (config.get("vision_config") or {}).get("model_type", "clip_vision_model")
-            language = (config.get("text_config") or {}).get("model_type", "llama")
-            kind, state = "LLaVA", f"{vision} + {language}"
         yield Entry(name, kind, state, size_on_disk(directory), str(directory.absolute()))
     except (InputError, AttributeError, OSError):
         return

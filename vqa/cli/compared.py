@@ -79,8 +79,10 @@ def _check_model(name: str) -> None:
     elif not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) or name.endswith((".jsonl", ".json")):
         raise InputError(f"{name}: no such file of predictions, and no model")
     from vqa.checkpoints import look
+    from vqa.fusion import is_fusion
 
-    look(name)  # its config and processor: seconds, also from a hub
+    if not is_fusion(name):
+        look(name)  # its config and processor: seconds, also from a hub
 
 
 def _folder(data: Path) -> Path:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from vqa.errors import InputError
+
 if TYPE_CHECKING:
     from vqa.answering import Answerer
+    from vqa.fusion.storage import LoadedFusion
 
 Model = Annotated[
     str, typer.Option(metavar="NAME", help="embedded, a model's or run's directory, or a hub id.")
@@ -48,10 +51,37 @@ def load_answerer(
     if sys.stderr.isatty():
         typer.secho(f"loading {model} ...", err=True, dim=True)
     quiet_loading()
+    from vqa.fusion import is_fusion
+
+    if is_fusion(model):
+        from vqa.fusion.answerer import FusionAnswerer
+
+        return FusionAnswerer(load_fusion(model, adapter, device, dtype, quantize))
     from vqa.checkpoints import load
     from vqa.engine import LocalEngine
 
     return LocalEngine(load(model, adapter=adapter, device=device, dtype=dtype, quantize=quantize))
+
+
+def load_fusion(
+    model: str, adapter: str | None, device: str, dtype: str, quantize: str | None
+) -> LoadedFusion:
+    """Load a fusion model; InputError for options that only language models know."""
+    check_fusion(model, adapter, quantize)
+    if dtype not in ("auto", "float32"):
+        raise InputError(f"--dtype {dtype}: {model} is a fusion model, which computes in float32")
+    from vqa.fusion.storage import load
+
+    return load(model, device)
+
+
+def check_fusion(model: str, adapter: str | None, quantize: str | None) -> None:
+    """Raise InputError where a fusion model is asked for with what only language models know."""
+    from vqa.fusion import is_fusion
+
+    for option, value in (("--adapter", adapter), ("--quantize", quantize)):
+        if value is not None and is_fusion(model):
+            raise InputError(f"{option} {value}: {model} is a fusion model, which takes none")
 
 
 def quiet_loading() -> None:

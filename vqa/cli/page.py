@@ -83,6 +83,7 @@ def app_command(
 ) -> None:
     """Open a page to chat about pictures in the browser."""
     _check_model(model, adapter)
+    options.check_fusion(model, adapter, quantize)
     _check_address(host, port)
     from vqa.chat.history import History, history_directory
 

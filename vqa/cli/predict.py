@@ -184,6 +184,13 @@ def _load(
     """The model ready to answer, what its answers depend on, and its type."""
     options.quiet_loading()
     from vqa import checkpoints
+    from vqa.fusion import is_fusion
+
+    if is_fusion(model):
+        from vqa.fusion.answerer import FusionAnswerer
+
+        fusion = options.load_fusion(model, adapter, device, dtype, quantize)
+        return FusionAnswerer(fusion, max_batch=batch_size), fusion.fingerprint, "float32"
     from vqa.engine import LocalEngine
 
     loaded = checkpoints.load(model, adapter=adapter, device=device, dtype=dtype, quantize=quantize)

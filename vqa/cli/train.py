@@ -12,7 +12,7 @@ from vqa.cli.own_training import own_training
 
 def train(
     config: Annotated[
-        str, typer.Argument(help="A YAML file, or a shipped name: pretrain, finetune, embedded.")
+        str, typer.Argument(help="A YAML file, or a shipped name: pretrain, finetune, fusion ...")
     ],
     overrides: Annotated[
         list[str] | None,

@@ -61,7 +61,6 @@ class LocalEngine:
         self.loaded = loaded  # for what looks inside, as vqa.explain
         self.name = loaded.name
         self.counts = Counts()
-        self._loaded = loaded
         self._processor: Any = loaded.processor
         self._max_batch = max_batch
         self._identities = PictureIdentity()
@@ -76,7 +75,7 @@ class LocalEngine:
     @property
     def identity(self) -> str:
         """What answers depend on, as `Loaded.identity`; large weights take seconds at first."""
-        return self._loaded.identity
+        return self.loaded.identity
 
     def answer(
         self, requests: Sequence[Request], cancel: threading.Event | None = None
