@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,12 @@ def fit(
     prepared: Prepared,
     settings: TrainSettings,
     pixels: bool = False,
+    kind: Callable[..., RowTrainer] | None = None,
 ) -> RowTrainer:
     """Train the parameters that require gradients; go on from the last checkpoint in `output`.
 
-    `model` is the LLaVA model or a peft model around it. Unless the rows hold `pixels`, its vision
+    `model` is the LLaVA model or a peft model around it, or another one with a `vision_tower`, for
+    which `kind` says what is learned of a row. Unless the rows hold `pixels`, its vision
     tower stands aside while cached features are trained on, and is back in place afterwards. With
     validation the weights that were best at it are those the model has in the end.
     """
@@ -52,7 +55,7 @@ def fit(
     checkpoint = last_checkpoint(settings.output)
     _remove_best_after(settings.output, _step(checkpoint) if checkpoint else -1)
     with nullcontext() if pixels else cached_tower(llava):
-        trainer = RowTrainer(
+        trainer = (kind or RowTrainer)(
             llava=llava,
             processor=processor,
             validation=prepared.validation,

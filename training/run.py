@@ -42,8 +42,13 @@ def run(config: str, overrides: Sequence[str] = (), dry_run: bool = False) -> No
 
         tuned = load_config(finetune.FinetuneSettings, config, overrides)
         (finetune.dry_run if dry_run else finetune.run)(with_data(tuned))
+    elif recipe == "align":
+        from training import align
+
+        aligned = load_config(align.AlignSettings, config, overrides)
+        (align.dry_run if dry_run else align.run)(aligned)
     else:
-        raise InputError(f"{config}: recipe: choose pretrain or finetune, not {recipe!r}")
+        raise InputError(f"{config}: recipe: choose pretrain, finetune or align, not {recipe!r}")
 
 
 def pace(model: str, pictures: Sequence[str]) -> Pace | None:

@@ -77,7 +77,7 @@ def compose(
     model and processor gives a plain LLaVA directory; one with a timm encoder opens in transformers
     after `import vqa`. Raises InputError where the two cannot work together.
     """
-    tower, image_processor = _load_vision(str(vision))
+    tower, image_processor = load_vision(str(vision))
     spec = encoder_spec(tower.config)
     text_model, tokenizer = _load_language(str(language), dtype)
     if IMAGE_TOKEN not in tokenizer.get_vocab():
@@ -213,7 +213,8 @@ def check_image_tokens(model: Any, processor: LlavaProcessor) -> int:
     return expected
 
 
-def _load_vision(name: str) -> tuple[PreTrainedModel, Any]:
+def load_vision(name: str) -> tuple[PreTrainedModel, Any]:
+    """The encoder of that name, as `compose` takes it, and its image processor."""
     if name.startswith("timm:"):
         backbone, _, size = name.removeprefix("timm:").partition(":")
         if size and not size.isdecimal():

@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from vqa.alignment.loading import DualEncoder
     from vqa.answering import Answerer
 
 Model = Annotated[
     str, typer.Option(metavar="NAME", help="embedded, a model's or run's directory, or a hub id.")
+]
+SharedSpace = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="NAME", help="embedded, a run of `vqa train align`, or CLIP or SigLIP."
+    ),
 ]
 Adapter = Annotated[
     str | None, typer.Option(metavar="DIR", help="A peft adapter, put on top of the model.")
@@ -52,6 +59,16 @@ def load_answerer(
     from vqa.engine import LocalEngine
 
     return LocalEngine(load(model, adapter=adapter, device=device, dtype=dtype, quantize=quantize))
+
+
+def load_dual_encoder(model: str, device: str) -> DualEncoder:
+    """Load a model of pictures and texts. Takes seconds, or a minute where it has to be fetched."""
+    if sys.stderr.isatty():
+        typer.secho(f"loading {model} ...", err=True, dim=True)
+    quiet_loading()
+    from vqa.alignment.loading import load
+
+    return load(model, device)
 
 
 def quiet_loading() -> None:
