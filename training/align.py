@@ -29,7 +29,7 @@ from vqa.alignment.joint import JointModel, Shape
 from vqa.alignment.loading import DualEncoder
 from vqa.alignment.losses import alike, contrastive, gathered, sigmoid
 from vqa.files import replaced_files
-from vqa.metrics.retrieval import recall_at
+from vqa.metrics.retrieval import ranks, recall_at
 from vqa.model import ModuleReport
 
 
@@ -249,13 +249,6 @@ def measure(model: JointModel, rows: Pairs, device: torch.device) -> dict[str, f
         "eval_picture_to_text": to_text,
         "eval_text_to_picture": to_picture,
     }
-
-
-def ranks(scores: Any, own: Any) -> Any:
-    """The rank [Q] of the best of the right candidates; scores and right ones are [Q, C]."""
-    best = np.where(own, scores, -np.inf).max(1, keepdims=True)  # [Q, 1]
-    # of equal scores the right one comes last: a model that says the same of all knows nothing
-    return 1 + ((scores >= best) & ~own).sum(1)
 
 
 def report(model: JointModel) -> Sequence[ModuleReport]:

@@ -6,13 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from training.align import ranks
 from training.align_rows import captioned
 from training.run import run
 from vqa.alignment import loading
@@ -135,12 +133,6 @@ def test_a_table_of_captions_is_read(tmp_path: Path) -> None:
     path.write_text("image,caption\na.jpg,red one\na.jpg,still red\nb.jpg,blue one\n")
     found = captioned(path, tmp_path)
     assert sorted(found.texts) == ["blue one", "red one", "still red"] and len(found.pairs) == 3
-
-
-def test_ranks_count_what_is_better_and_equal() -> None:
-    scores = np.array([[0.9, 0.5, 0.1], [0.2, 0.2, 0.2]])
-    own = np.array([[False, True, True], [True, False, False]])
-    assert ranks(scores, own).tolist() == [2, 3]
 
 
 def test_bad_data_is_one_line(towers: tuple[str, str], data: Path, tmp_path: Path) -> None:
