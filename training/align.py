@@ -146,6 +146,7 @@ def dry_run(settings: AlignSettings) -> None:
 
 def _compose(settings: AlignSettings) -> DualEncoder:
     encoder = loading.compose(settings.vision, settings.text, settings.heads, settings.seed)
+    loading.name_classes(encoder)
     encoder.model.vision_tower.requires_grad_(settings.train.vision)
     encoder.model.to(device_of(settings))  # type: ignore[arg-type]
     torch.manual_seed(settings.seed)  # dropout

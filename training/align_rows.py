@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from training.features import SHARD, FeatureCache, fingerprints
 from vqa import cache, fingerprint
-from vqa.alignment.joint import JointModel, picture_features, text_features
+from vqa.alignment.joint import JointModel, text_features
 from vqa.alignment.loading import DualEncoder, tokens_of
 from vqa.data import read
 from vqa.data.identity import sha256
@@ -248,8 +248,10 @@ def _directory(encoder: DualEncoder, kind: str) -> Path:
         if kind == "vision"
         else fingerprint.of_bytes(encoder.tokenizer.backend_tokenizer.to_str().encode())
     )
-    identity = fingerprint.of_json([kind, fingerprint.of_module(tower), before])
-    return cache.cache_directory() / "alignment" / identity
+    identity = [kind, fingerprint.of_module(tower), before]
+    if kind == "vision" and encoder.model.class_names is not None:
+        identity.append(fingerprint.of_module(encoder.model.class_names))
+    return cache.cache_directory() / "alignment" / fingerprint.of_json(identity)
 
 
 @torch.inference_mode()
@@ -316,7 +318,7 @@ def _pictures(
         def encode(batch: list[str]) -> Tensor:
             images = list(pool.map(load_image, batch))
             pixels = encoder.image_processor(images, return_tensors="pt")["pixel_values"]
-            return picture_features(model.vision_tower, pixels.to(encoder.device))
+            return model.picture_features(pixels.to(encoder.device))
 
         if todo:
             _fill(held, todo, pictures_at_once(encoder.device), encode, "pictures")

@@ -64,18 +64,44 @@ class Head(nn.Module):
         """Set the statistics of the channels from `features` [many, F]."""
         self.mean.copy_(features.mean(0))
         # a channel that hardly moves carries nothing: do not blow its noise up
-        self.std.copy_(features.var(0, correction=0).clamp(min=1e-4).sqrt())
+        self.std.copy_(features.var(0, correction=0).clamp(min=1e-6).sqrt())
+
+
+class ClassNames(nn.Module):
+    """What a picture is called by the encoder's own classifier, as a mean of its classes' names.
+
+    Norouzi et al. (2013), "Zero-Shot Learning by Convex Combination of Semantic Embeddings": each
+    class name counts by its probability. Names of things that no caption has told of so have a
+    place near what they mean.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, text_width: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight, persistent=False)  # [K, D], of the base part
+        self.register_buffer("bias", bias, persistent=False)  # [K]
+        self.register_buffer("vectors", torch.zeros(len(weight), text_width))  # [K, Dt]
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Pooled features [B, D] of the encoder's last map to [B, Dt]."""
+        return F.linear(pooled, self.weight, self.bias).softmax(-1) @ self.vectors
 
 
 class JointModel(nn.Module):
     """The encoders and their heads; the methods are named as those of CLIP in transformers."""
 
-    def __init__(self, vision: Any, text: Any, shape: Shape) -> None:
+    def __init__(
+        self, vision: Any, text: Any, shape: Shape, classifier: dict[str, Tensor] | None = None
+    ) -> None:
+        """`classifier` is the head, `weight` and `bias`, that a timm encoder was trained with."""
         super().__init__()
         self.shape = shape
         self.vision_tower = vision.eval().requires_grad_(False)
         self.text_tower = text.eval().requires_grad_(False)
         picture_width, text_width = _widths(vision, text)
+        self.class_names: ClassNames | None = None
+        if classifier is not None:
+            self.class_names = ClassNames(classifier["weight"], classifier["bias"], text_width)
+            picture_width += text_width
         self.picture_head = Head(picture_width, shape)
         self.text_head = Head(text_width, shape)
         self.logit_scale = nn.Parameter(torch.tensor(_FIRST_SCALE[shape.loss]).log())
@@ -101,12 +127,23 @@ class JointModel(nn.Module):
         For training, where features of frozen encoders are computed once.
         """
         if pictures.ndim == 4:
-            pictures = picture_features(self.vision_tower, pictures)
+            pictures = self.picture_features(pictures)
         return self.picture_head(pictures), self.text_head(texts)
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] to unit vectors [B, d]."""
-        return self.picture_head(picture_features(self.vision_tower, pixel_values))
+        return self.picture_head(self.picture_features(pixel_values))
+
+    def picture_features(self, pixel_values: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] to what the head takes, [B, F]."""
+        features = picture_features(self.vision_tower, pixel_values)
+        if self.class_names is None:
+            return features
+        tower, width = self.vision_tower, self.class_names.weight.shape[1]
+        # the mean over the patches comes first; the classifier knows it as it was before
+        # normalisation, and of the joined maps only the last, which is the first of them
+        pooled = features[:, :width] * tower.feature_std[:width] + tower.feature_mean[:width]
+        return torch.cat([features, self.class_names(pooled)], dim=1)
 
     def get_text_features(self, **tokens: Tensor) -> Tensor:
         """Texts, as the tokenizer gives them, to unit vectors [B, d]."""

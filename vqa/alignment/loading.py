@@ -19,15 +19,17 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
 from vqa import fingerprint, parts
-from vqa.alignment.joint import MODEL_TYPE, JointModel, Shape
+from vqa.alignment.joint import MODEL_TYPE, JointModel, Shape, text_features
 from vqa.encoders import pictures_at_once
 from vqa.errors import InputError
+from vqa.files import replaced_files
 from vqa.model import load_vision
 
 EMBEDDED = "embedded"
 _WHOLE = ("clip", "siglip", "siglip2")  # model types of transformers that hold both encoders
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
+_CLASSIFIER = "classifier.safetensors"  # beside an encoder: what it was trained with
 _TEXTS_AT_ONCE = 64
 
 
@@ -158,17 +160,50 @@ def compose(vision: str, text: str, shape: Shape, seed: int = 0) -> DualEncoder:
     """
     tower, image_processor = load_vision(vision)
     encoder, tokenizer = _load_text(text)
+    directory = parts.part_directory("vision") if vision == EMBEDDED else Path(vision)
+    classifier = directory / _CLASSIFIER
+    head = load_file(classifier) if classifier.is_file() else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = JointModel(tower.float(), encoder.float(), shape)
+        model = JointModel(tower.float(), encoder.float(), shape, head)
     longest = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
     return DualEncoder(f"{vision} and {text}", model, image_processor, tokenizer, longest)
 
 
+@torch.no_grad()
+def name_classes(encoder: DualEncoder) -> None:
+    """Encode the names of ImageNet's classes, where the vision encoder has its classifier.
+
+    To be called before a new dual encoder is trained; a trained one has them in its weights.
+    """
+    classes = encoder.model.class_names
+    if classes is None:
+        return
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info = ImageNetInfo()
+    if len(classes.vectors) != info.num_classes():
+        raise InputError(
+            f"{_CLASSIFIER}: it has {len(classes.vectors)} classes, but only ImageNet's "
+            f"{info.num_classes()} have names here: remove the file"
+        )
+    names = [info.index_to_description(n).split(",")[0] for n in range(info.num_classes())]
+    for start in range(0, len(names), _TEXTS_AT_ONCE):
+        texts = [f"a photo of a {name}." for name in names[start : start + _TEXTS_AT_ONCE]]
+        tokens = tokens_of(encoder.tokenizer, texts)
+        vectors = text_features(encoder.model.text_tower, **tokens)  # [B, Dt]
+        classes.vectors[start : start + len(texts)] = F.normalize(vectors, dim=-1)
+
+
 def bases(encoder: DualEncoder) -> dict[str, str]:
-    """Fingerprints of the two encoders as they are now."""
+    """Fingerprints of the two encoders as they are now, a classifier with its encoder."""
+    model: JointModel = encoder.model
+    vision = fingerprint.of_module(model.vision_tower)
+    if model.class_names is not None:
+        head = model.class_names.weight.cpu().numpy().tobytes()
+        vision = fingerprint.of_json([vision, fingerprint.of_bytes(head)])
     return {
-        "vision": fingerprint.of_module(encoder.model.vision_tower),
+        "vision": vision,
         "text": fingerprint.of_module(encoder.model.text_tower),
     }
 
@@ -195,6 +230,17 @@ def save(
     save_file(weights, directory / _WEIGHTS, {"format": "pt"})
     text_of = json.dumps(record, indent=2) + "\n"
     (directory / _CONFIG).write_text(text_of, encoding="utf-8")
+
+
+def ship(run: Path) -> None:
+    """Make the heads of a run on the embedded encoders those that ship, in bfloat16."""
+    encoder, record = load(str(run), "cpu"), _record(run / _CONFIG)
+    assert record is not None
+    with replaced_files(embedded_directory(), last=(_CONFIG,)) as directory:
+        save(
+            encoder, directory, vision=EMBEDDED, text=EMBEDDED, base=record["base"],
+            dtype=torch.bfloat16,
+        )  # fmt: skip
 
 
 def _record(path: Path) -> dict[str, Any] | None:
