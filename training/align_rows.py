@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -243,11 +244,11 @@ def _key(text: str) -> str:
 def _directory(encoder: DualEncoder, kind: str) -> Path:
     """Where the features of one of the encoders are kept: by its weights and what it is given."""
     tower = getattr(encoder.model, f"{kind}_tower")
-    before = (
-        encoder.image_processor.to_dict()
-        if kind == "vision"
-        else fingerprint.of_bytes(encoder.tokenizer.backend_tokenizer.to_str().encode())
-    )
+    if kind == "vision":
+        before = encoder.image_processor.to_dict()
+    else:  # not as it is written: how the last batch was filled up is part of that
+        tokenizer = json.loads(encoder.tokenizer.backend_tokenizer.to_str())
+        before = {key: tokenizer[key] for key in ("normalizer", "pre_tokenizer", "model")}
     identity = [kind, fingerprint.of_module(tower), before]
     if kind == "vision" and encoder.model.class_names is not None:
         identity.append(fingerprint.of_module(encoder.model.class_names))
