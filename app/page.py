@@ -8,28 +8,34 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import batch_page, chat_page, corrections_page
+from app import batch_page, chat_page, corrections_page, search_page
+from app.state import is_local
 from app.texts import plain, text
 from vqa.errors import VQAError
 
 st.set_page_config(text("title"), "🖼️", initial_sidebar_state="auto")
-page = st.navigation(
-    [
+pages = [
+    st.Page(
+        chat_page.show, title=text("chat.page"), icon=":material/chat:", default=True,
+        url_path="chat",
+    ),
+    st.Page(
+        batch_page.show, title=text("batch.page"), icon=":material/table_rows:",
+        url_path="batch",
+    ),
+    st.Page(
+        corrections_page.show, title=text("corrections.page"), icon=":material/rate_review:",
+        url_path="corrections",
+    ),
+]  # fmt: skip
+if is_local():  # folders of this computer are nobody else's business
+    pages.append(
         st.Page(
-            chat_page.show, title=text("chat.page"), icon=":material/chat:", default=True,
-            url_path="chat",
-        ),
-        st.Page(
-            batch_page.show, title=text("batch.page"), icon=":material/table_rows:",
-            url_path="batch",
-        ),
-        st.Page(
-            corrections_page.show, title=text("corrections.page"), icon=":material/rate_review:",
-            url_path="corrections",
-        ),
-    ],
-    position="top",
-)  # fmt: skip
+            search_page.show, title=text("search.page"), icon=":material/image_search:",
+            url_path="search",
+        )
+    )  # fmt: skip
+page = st.navigation(pages, position="top")
 try:
     page.run()
 except VQAError as error:  # of the history: nothing can be shown without it

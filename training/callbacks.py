@@ -83,7 +83,9 @@ class Shown(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             return
         found = metrics or {}
         line = f"step {state.global_step}: validation loss {found.get('eval_loss', 0):.3f}"
-        if "eval_metric" in found:
+        if "eval_text_to_picture" in found:
+            line += f", R@1 {100 * found['eval_metric']:.1f} %"
+        elif "eval_metric" in found:
             line += f", answers {100 * found['eval_metric']:.1f} %"
         console = self._bar.console if self._bar is not None else Console(stderr=True)
         console.print(line, highlight=False)

@@ -72,17 +72,23 @@ def begin(output: Path, described: dict[str, Any]) -> bool:
 
 
 def end(
-    output: Path, described: dict[str, Any], log: Sequence[dict[str, Any]], base: str, how: str
+    output: Path,
+    described: dict[str, Any],
+    log: Sequence[dict[str, Any]],
+    base: str,
+    how: str,
+    use: Sequence[str] | None = None,
 ) -> None:
     """Write the card, and into `run.json` that the run is finished.
 
-    `base` names the model that it started from, `how` says what was trained of it.
+    `base` names the model that it started from, `how` says what was trained of it, and `use` are
+    commands that take it, where it does not answer questions.
     """
     if PartialState().is_main_process:
         path = output / CARD
         if not path.is_file() or _TAG in path.read_text(encoding="utf-8", errors="replace"):
             with atomic_write(path) as file:  # a README of the user's stays
-                file.write(_card(output, described, log, base, how))
+                file.write(_card(output, described, log, base, how, use))
         _write(output, described | {"finished": True})
 
 
@@ -124,14 +130,23 @@ def _git() -> dict[str, Any] | None:
 
 
 def _card(
-    output: Path, described: dict[str, Any], log: Sequence[dict[str, Any]], base: str, how: str
+    output: Path,
+    described: dict[str, Any],
+    log: Sequence[dict[str, Any]],
+    base: str,
+    how: str,
+    use: Sequence[str] | None,
 ) -> str:
+    answers = use is None
+    if use is None:
+        use = [f"vqa ask --model {output} PHOTO QUESTION"]
+        use += [f"vqa merge {output} OUT    # a plain LLaVA directory"] * is_adapter(str(output))
     settings = described["settings"]
     steps = max((entry["step"] for entry in log), default=0)
     lines = [
         "---",
         f"base_model: {json.dumps(base)}",
-        "pipeline_tag: image-text-to-text",
+        f"pipeline_tag: {'image-text-to-text' if answers else 'zero-shot-image-classification'}",
         _TAG,
         "---",
         "",
@@ -141,8 +156,7 @@ def _card(
         f"rows about {described['pictures']} pictures of `{Path(settings['data']).name}`.",
         "",
         "```bash",
-        f"vqa ask --model {output} PHOTO QUESTION",
-        *([f"vqa merge {output} OUT    # a plain LLaVA directory"] * is_adapter(str(output))),
+        *use,
         "```",
         "",
     ]

@@ -47,8 +47,15 @@ def run(config: str, overrides: Sequence[str] = (), dry_run: bool = False) -> No
 
         fused = load_config(fuse.FuseSettings, config, overrides)
         (fuse.dry_run if dry_run else fuse.run)(with_data(fused))
+    elif recipe == "align":
+        from training import align
+
+        aligned = load_config(align.AlignSettings, config, overrides)
+        (align.dry_run if dry_run else align.run)(aligned)
     else:
-        raise InputError(f"{config}: recipe: choose pretrain, finetune or fusion, not {recipe!r}")
+        raise InputError(
+            f"{config}: recipe: choose pretrain, finetune, fusion or align, not {recipe!r}"
+        )
 
 
 def pace(model: str, pictures: Sequence[str]) -> Pace | None:

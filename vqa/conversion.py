@@ -58,6 +58,18 @@ def language(gguf: Path, directory: Path) -> None:
     make_config_portable(directory)
 
 
+def text(folder: Path, directory: Path) -> None:
+    """Save the text encoder in `folder`, of the sentence-transformers layout, in `directory`."""
+    from transformers import AutoModel, AutoTokenizer
+
+    limits = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.model_max_length = limits["max_seq_length"]
+    AutoModel.from_pretrained(folder, use_safetensors=True).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    make_config_portable(directory)
+
+
 def vision(checkpoint: Path, name: str, statistics: Path | None, directory: Path) -> None:
     """Wrap the EfficientNet-Lite weights in `checkpoint` and save the encoder in `directory`.
 

@@ -214,6 +214,7 @@ def check_image_tokens(model: Any, processor: LlavaProcessor) -> int:
 
 
 def load_vision(name: str) -> tuple[PreTrainedModel, Any]:
+    """The encoder of that name, as `compose` takes it, and its image processor."""
     if name.startswith("timm:"):
         backbone, _, size = name.removeprefix("timm:").partition(":")
         if size and not size.isdecimal():

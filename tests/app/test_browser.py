@@ -262,6 +262,7 @@ def test_a_chinese_browser_gets_chinese(browser: Browser, url: str) -> None:
 
 def test_everything_is_reached_by_keyboard(wide: Page) -> None:
     expect(wide.get_by_placeholder(ASK_FIRST)).to_be_enabled()
+    expect(wide.get_by_role("link", name="Search")).to_be_visible()
     focused = "document.activeElement.innerText || document.activeElement.placeholder"
     reached = set()
     for _ in range(40):
@@ -295,6 +296,8 @@ def test_strangers_see_nothing_of_each_other(browser: Browser, tmp_path: Path) -
         theirs.goto(mine.url)
         expect(theirs.get_by_text("This conversation is not here any more")).to_be_visible()
         expect(theirs.get_by_text("my secret")).to_have_count(0)
+        expect(theirs.get_by_role("link", name="Batch")).to_be_visible()
+        expect(theirs.get_by_role("link", name="Search")).to_have_count(0)  # of the machine's files
         mine.reload()
         expect(messages(mine).nth(1)).to_contain_text("my secret")
         cookies = [cookie for cookie in one.cookies() if cookie["name"] == "vqa_owner"]

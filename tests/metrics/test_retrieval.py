@@ -1,7 +1,7 @@
 import pytest
 
 from vqa.errors import InputError
-from vqa.metrics.retrieval import median_rank, recall_at
+from vqa.metrics.retrieval import median_rank, ranks, recall_at
 
 
 def test_recall_and_median() -> None:
@@ -16,3 +16,9 @@ def test_recall_and_median() -> None:
 def test_ranks_count_from_one(ranks: list[int]) -> None:
     with pytest.raises(InputError):
         recall_at(ranks)
+
+
+def test_ranks_count_what_is_better_and_what_is_equal() -> None:
+    scores = [[0.9, 0.5, 0.1], [0.2, 0.2, 0.2]]
+    right = [[False, True, True], [True, False, False]]
+    assert ranks(scores, right).tolist() == [2, 3]

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from vqa.cli.ask import ask
 from vqa.cli.chat import chat
+from vqa.cli.classify import classify, score_caption
 from vqa.cli.compare import compare
 from vqa.cli.data import data_app
 from vqa.cli.merge import merge
@@ -22,6 +23,7 @@ from vqa.cli.page import app_command
 from vqa.cli.predict import merge_predictions, predict
 from vqa.cli.report import report
 from vqa.cli.score import score
+from vqa.cli.search import search_app
 from vqa.cli.train import train
 from vqa.errors import VQAError
 from vqa.version import __version__
@@ -57,6 +59,9 @@ app.command()(merge_predictions)
 app.command()(score)
 app.command()(compare)
 app.command()(report)
+app.command()(classify)
+app.command()(score_caption)
+app.add_typer(search_app, name="search")
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 

@@ -11,11 +11,18 @@ import typer
 from vqa.errors import InputError
 
 if TYPE_CHECKING:
+    from vqa.alignment.loading import DualEncoder
     from vqa.answering import Answerer
     from vqa.fusion.storage import LoadedFusion
 
 Model = Annotated[
     str, typer.Option(metavar="NAME", help="embedded, a model's or run's directory, or a hub id.")
+]
+SharedSpace = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="NAME", help="embedded, a run of `vqa train align`, or CLIP or SigLIP."
+    ),
 ]
 Adapter = Annotated[
     str | None, typer.Option(metavar="DIR", help="A peft adapter, put on top of the model.")
@@ -71,6 +78,16 @@ def load_fusion(
     if dtype not in ("auto", "float32"):
         raise InputError(f"--dtype {dtype}: {model} is a fusion model, which computes in float32")
     from vqa.fusion.storage import load
+
+    return load(model, device)
+
+
+def load_dual_encoder(model: str, device: str) -> DualEncoder:
+    """Load a model of pictures and texts. Takes seconds, or a minute where it has to be fetched."""
+    if sys.stderr.isatty():
+        typer.secho(f"loading {model} ...", err=True, dim=True)
+    quiet_loading()
+    from vqa.alignment.loading import load
 
     return load(model, device)
 

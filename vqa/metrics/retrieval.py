@@ -9,9 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from vqa.errors import InputError
+
+
+def ranks(scores: ArrayLike, right: ArrayLike) -> NDArray[np.int64]:
+    """The rank [Q] of each query's best right candidate, by scores and right ones, both [Q, C].
+
+    Of equal scores the right one comes last: who says the same of all candidates knows nothing.
+    Every query needs a right candidate.
+    """
+    values, own = np.asarray(scores), np.asarray(right, dtype=np.bool_)
+    best = np.where(own, values, -np.inf).max(1, keepdims=True)  # [Q, 1]
+    return 1 + ((values >= best) & ~own).sum(1)
 
 
 def recall_at(ranks: ArrayLike, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:

@@ -1,0 +1,115 @@
+"""Finding pictures in a folder of this computer, by words or an example, to ask about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app import chat_page, composer
+from app.pictures import TYPES, reduced, upload_of
+from app.state import directory
+from app.texts import language_picker, plain, text
+from vqa import fingerprint
+from vqa.errors import VQAError
+from vqa.images import ImageError, load_image
+
+if TYPE_CHECKING:
+    from vqa.alignment.index import Hit
+    from vqa.alignment.loading import DualEncoder
+
+_SHOWN = 24  # pictures
+
+
+@st.cache_resource(show_spinner=False)
+def _encoder() -> DualEncoder:
+    from vqa.alignment.loading import load
+
+    return load()
+
+
+def show() -> None:
+    """Draw the page."""
+    with st.sidebar:
+        language_picker()
+    st.header(text("search.heading"))
+    st.write(text("search.hint"))
+    named = st.text_input(text("search.folder"), key="search-folder").strip()
+    if not named:
+        return
+    folder = Path(named).expanduser()
+    try:
+        index = _index(folder)
+        if index is not None:
+            _find(index)
+    except VQAError as error:
+        st.error(plain(str(error)))
+
+
+def _index(folder: Path) -> Path | None:
+    """The index of a folder; None where there is none yet. A button makes it, or renews it."""
+    from vqa.alignment.search import pictures_in
+
+    found = pictures_in(folder)
+    index = directory() / "indexes" / fingerprint.of_json(str(folder.resolve()))
+    known = index.is_dir()
+    label = text("search.renew" if known else "search.index", count=len(found))
+    if st.button(label, icon=":material/refresh:" if known else ":material/image_search:"):
+        _make(folder, index)
+        return index
+    return index if known else None
+
+
+def _make(folder: Path, index: Path) -> None:
+    """Stopped in the middle, the next press of the button goes on."""
+    from vqa.alignment.search import index_folder
+
+    with st.spinner(text("search.loading")):
+        encoder = _encoder()
+    bar = st.progress(0.0)
+
+    def tell(done: int, total: int) -> None:
+        words = text("search.working", done=done, total=total)
+        bar.progress(done / total if total else 1.0, words)
+
+    done = index_folder(folder, index, encoder, tell)
+    bar.empty()
+    if done.broken:
+        with st.expander(text("search.broken", count=len(done.broken))):
+            for line in done.broken:
+                st.text(line)
+
+
+def _find(index: Path) -> None:
+    from vqa.alignment.search import find, find_like, open_index
+
+    words = st.text_input(text("search.words"), key="search-words", icon=":material/search:")
+    example = st.file_uploader(text("search.like"), TYPES, key="search-like")
+    if not words.strip() and example is None:
+        return
+    with st.spinner(text("search.loading")):
+        encoder = _encoder()
+    opened = open_index(index, encoder)
+    if example is not None:
+        hits = find_like(opened, encoder, load_image(example), _SHOWN)
+    else:
+        hits = find(opened, encoder, words.strip(), _SHOWN)
+    _results(hits)
+
+
+def _results(hits: list[Hit]) -> None:
+    with st.container(horizontal=True):
+        for number, hit in enumerate(hits):
+            path = hit.image
+            try:
+                shown = reduced(path.read_bytes())
+            except (OSError, ImageError):
+                continue  # gone since it was indexed
+            with st.container(width=200):
+                st.image(shown, alt=path.name)
+                st.caption(plain(f"{hit.similarity:.2f}  {path.name}"))
+                if st.button(text("search.ask"), key=f"ask-{number}", width="stretch"):
+                    composer.clear()
+                    composer.add(upload_of(path))
+                    st.switch_page(st.Page(chat_page.show, url_path="chat", default=True))

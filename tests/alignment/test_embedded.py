@@ -1,0 +1,56 @@
+"""What ships, on real photos: the base parts are fetched once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vqa.alignment import loading
+from vqa.alignment.classify import Classifier, similarities
+from vqa.alignment.loading import DualEncoder, embedded_directory
+from vqa.images import load_image
+
+pytestmark = pytest.mark.weights
+
+
+@pytest.fixture(scope="module")
+def embedded() -> DualEncoder:
+    return loading.load("embedded", "cpu")
+
+
+def test_what_ships_is_small() -> None:
+    sizes = [path.stat().st_size for path in embedded_directory().iterdir()]
+    assert sum(sizes) < 5_000_000
+
+
+def test_it_knows_a_cat_and_a_cup(embedded: DualEncoder, examples: Path) -> None:
+    classifier = Classifier(embedded, ["cat", "dog", "cup of coffee", "bicycle", "beach"])
+    for name, label in (("cat.jpg", "cat"), ("coffee.jpg", "cup of coffee")):
+        best = classifier.of(load_image(examples / name))[0]
+        assert best.label == label and best.probability > 0.5
+
+
+def test_a_caption_fits_its_own_picture(embedded: DualEncoder, examples: Path) -> None:
+    texts = ["a cat looks into the camera", "a cup of coffee on a table"]
+    scores = torch.stack(
+        [similarities(embedded, load_image(examples / n), texts) for n in ("cat.jpg", "coffee.jpg")]
+    )
+    assert scores.argmax(1).tolist() == [0, 1]
+    assert scores.argmax(0).tolist() == [0, 1]
+
+
+def test_the_text_part_knows_what_means_the_same(embedded: DualEncoder) -> None:
+    from vqa.alignment.joint import text_features
+    from vqa.alignment.loading import tokens_of
+
+    texts = ["a man rides a bike", "a person is cycling", "stock prices fell on Monday"]
+    with torch.inference_mode():
+        vectors = text_features(embedded.model.text_tower, **tokens_of(embedded.tokenizer, texts))
+    same, other = (
+        torch.nn.functional.normalize(vectors, dim=-1)[0]
+        @ torch.nn.functional.normalize(vectors[1:], dim=-1).T
+    )
+    assert float(same) > 0.6 > 0.3 > float(other)
+    assert embedded.longest == 256

@@ -1,0 +1,177 @@
+"""An index of a folder: found again, kept up to date, never half written, refused when wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.run import environment
+from vqa.alignment import search
+from vqa.alignment.index import RECORD, PictureIndex, Stamp
+from vqa.alignment.loading import DualEncoder
+from vqa.alignment.search import find, find_like, index_folder, open_index
+from vqa.errors import InputError
+from vqa.images import load_image
+
+
+def test_a_picture_is_nearest_to_itself(photos: Path, tmp_path: Path, encoder: DualEncoder) -> None:
+    done = index_folder(photos, tmp_path / "index", encoder)
+    assert (done.added, done.kept, done.removed, done.broken) == (6, 0, 0, [])
+    index = open_index(tmp_path / "index", encoder)
+    for path in (photos / "red.png", photos / "more" / "yellow.png"):
+        hits = find_like(index, encoder, load_image(path), 3)
+        assert hits[0].image == path and abs(hits[0].similarity - 1) < 0.01
+        values = [hit.similarity for hit in hits]
+        assert len(hits) == 3 and values == sorted(values, reverse=True)
+
+
+def test_a_text_finds_what_the_vectors_say(
+    photos: Path, tmp_path: Path, encoder: DualEncoder
+) -> None:
+    index_folder(photos, tmp_path / "index", encoder)
+    hits = find(open_index(tmp_path / "index", encoder), encoder, "a red square", 99)
+    paths = [hit.image for hit in hits]
+    assert sorted(paths) == sorted(photos.rglob("*.png"))
+    exact = (
+        encoder.pictures([load_image(path) for path in paths]) @ encoder.texts(["a red square"])[0]
+    )
+    assert np.allclose([hit.similarity for hit in hits], exact.numpy(), atol=0.01)
+
+
+def test_only_what_changed_is_encoded_again(
+    photos: Path, tmp_path: Path, encoder: DualEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_folder(photos, tmp_path / "index", encoder)
+    Image.new("RGB", (9, 9), "purple").save(photos / "red.png")
+    Image.new("RGB", (9, 9), "orange").save(photos / "orange.png")
+    (photos / "blue.png").unlink()
+    (photos / "green.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    seen: list[str] = []
+    load = search.load_image
+    monkeypatch.setattr(search, "load_image", lambda p: (seen.append(p.name), load(p))[1])
+    done = index_folder(photos, tmp_path / "index", encoder)
+    assert sorted(seen) == ["green.png", "orange.png", "red.png"]
+    assert (done.added, done.kept, done.removed, len(done.broken)) == (2, 3, 1, 1)
+    assert "green.png" in done.broken[0]
+    index = open_index(tmp_path / "index", encoder)
+    assert sorted(index.stamps()) == [
+        "black.png", "more/yellow.png", "orange.png", "red.png", "white.png",
+    ]  # fmt: skip
+    hits = find_like(index, encoder, load_image(photos / "red.png"), 1)
+    assert hits[0].image.name == "red.png"
+
+
+def test_another_model_another_folder_and_no_index_are_refused(
+    photos: Path, tmp_path: Path, encoder: DualEncoder
+) -> None:
+    out = tmp_path / "index"
+    index_folder(photos, out, encoder)
+    path = out / RECORD
+    path.write_text(path.read_text().replace(encoder.fingerprint, "0" * 32))
+    for refused in (lambda: open_index(out, encoder), lambda: index_folder(photos, out, encoder)):
+        with pytest.raises(InputError, match="was made by the model"):
+            refused()
+    path.write_text(path.read_text().replace("0" * 32, encoder.fingerprint))
+    with pytest.raises(InputError, match="is the index of"):
+        index_folder(photos / "more", out, encoder)
+    with pytest.raises(InputError, match="no such index"):
+        PictureIndex.open(tmp_path / "nothing")
+    with pytest.raises(InputError, match="is not an index"):
+        PictureIndex.open(photos)
+    with pytest.raises(InputError, match="is no index: name another"):
+        index_folder(photos, photos / "more", encoder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no pictures in it"):
+        index_folder(tmp_path / "empty", out, encoder)
+
+
+def test_a_damaged_index_never_reaches_the_library(
+    photos: Path, tmp_path: Path, encoder: DualEncoder
+) -> None:
+    out = tmp_path / "index"
+    index_folder(photos, out, encoder)
+    (vectors,) = out.glob("*.usearch")
+    whole = vectors.read_bytes()
+    for damaged in (whole[:-7], whole[:100] + b"\xff" + whole[101:], b""):
+        vectors.write_bytes(damaged)
+        with pytest.raises(InputError, match="damaged"):
+            PictureIndex.open(out)
+    vectors.write_bytes(whole)
+    record = json.loads((out / RECORD).read_text())
+    record["vectors"] = f"../{out.name}/{vectors.name}"
+    (out / RECORD).write_text(json.dumps(record))
+    with pytest.raises(InputError, match="damaged"):
+        PictureIndex.open(out)
+
+
+def test_a_folder_that_was_moved_keeps_its_index(
+    photos: Path, tmp_path: Path, encoder: DualEncoder
+) -> None:
+    index_folder(photos, tmp_path / "index", encoder)
+    moved = photos.rename(tmp_path / "moved")
+    done = index_folder(moved, tmp_path / "index", encoder)
+    assert (done.added, done.kept) == (0, 6)
+    index = open_index(tmp_path / "index", encoder)
+    assert find(index, encoder, "red", 1)[0].image.is_file()
+
+
+def test_more_than_a_few_are_found_by_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqa.alignment.index._EXACT", 10)
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((500, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = PictureIndex(tmp_path / "index", "m", "f", 16, tmp_path)
+    names = [f"{number}.png" for number in range(500)]
+    index.add(names, [Stamp(1, 1)] * 500, vectors)
+    index.remove(names[:100])
+    index.save()
+    index = PictureIndex.open(tmp_path / "index")
+    for number in (100, 321, 499):
+        best = np.argsort(-vectors[100:] @ vectors[number])[:5] + 100
+        assert [hit.image.name for hit in index.nearest(vectors[number], 5)] == [
+            f"{n}.png" for n in best
+        ]
+
+
+_INDEX = """
+import sys
+from pathlib import Path
+from vqa.alignment import search
+from vqa.alignment.loading import load
+search._AT_ONCE, search._SAVE_EVERY = 1, 0
+encoder = load(sys.argv[1], "cpu")
+print("ready", flush=True)
+search.index_folder(Path(sys.argv[2]), Path(sys.argv[3]), encoder)
+"""
+
+
+def test_killed_it_goes_on(tmp_path: Path, clip: Path, encoder: DualEncoder) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(40):
+        Image.new("RGB", (20, 20), (number * 6, 0, 255 - number * 6)).save(folder / f"{number}.png")
+    out = tmp_path / "index"
+    command = [sys.executable, "-c", _INDEX, str(clip), str(folder), str(out)]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE)
+    while not (out / RECORD).exists() and process.poll() is None:
+        time.sleep(0.002)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = len(PictureIndex.open(out))  # whole after the kill
+    done = index_folder(folder, out, encoder)
+    assert kept > 0 and (done.kept, done.added) == (kept, 40 - kept)
+    assert len(open_index(out, encoder)) == 40
+    assert len(list(out.glob("*.usearch"))) <= 2 and not list(out.glob(".*.tmp"))
+    assert os.path.exists(out / RECORD)

@@ -1,0 +1,5 @@
+"""The search page alone: Streamlit's test harness opens one page."""
+
+from app import search_page
+
+search_page.show()

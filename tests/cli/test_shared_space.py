@@ -1,0 +1,122 @@
+"""`vqa classify`, `vqa search`, `vqa score-caption`: output, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.alignment import tiny
+from tests.cli.run import refused, vqa_here
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.clip(tmp_path_factory.mktemp("clip") / "clip")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for colour in ("red", "green", "blue"):
+        Image.new("RGB", (30, 30), colour).save(folder / f"{colour}.png")
+    return folder
+
+
+def test_classify_prints_the_best_first(photos: Path, clip: Path, capfd: Capture) -> None:
+    done = vqa_here(
+        capfd, "classify", photos / "red.png", "--labels", "red, blue,green", "--model", clip,
+        "--json",
+    )  # fmt: skip
+    (row,) = json.loads(done.stdout)
+    assert done.returncode == 0 and row["image"].endswith("red.png")
+    values = [label["probability"] for label in row["labels"]]
+    assert {label["label"] for label in row["labels"]} == {"red", "blue", "green"}
+    assert values == sorted(values, reverse=True) and abs(sum(values) - 1) < 1e-5
+    plain = vqa_here(capfd, "classify", photos / "red.png", "--labels", "red,blue",
+                     "--model", clip, "--top-k", "1")  # fmt: skip
+    assert plain.stdout.count("\n") == 1 and "%" in plain.stdout
+
+
+def test_a_folder_goes_into_a_table_and_a_broken_picture_does_not_end_it(
+    photos: Path, clip: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no")
+    out = tmp_path / "labels.csv"
+    done = vqa_here(capfd, "classify", photos, "--labels", "red,blue", "--model", clip,
+                    "--out", out)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "bad.jpg" in done.stderr and "1 could not be opened" in done.stderr
+    rows = list(csv.DictReader(out.open()))
+    assert [Path(row["image"]).name for row in rows] == ["blue.png", "green.png", "red.png"]
+    assert set(rows[0]) == {"image", "label_1", "probability_1", "label_2", "probability_2"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [("cat", "one label"), ("cat,dog,cat", "'cat' comes twice"), ("cat,,dog", "a label is empty"),
+     ("", "one label")],
+)  # fmt: skip
+def test_bad_labels(photos: Path, capfd: Capture, labels: str, said: str) -> None:
+    assert said in refused(vqa_here(capfd, "classify", photos / "red.png", "--labels", labels))
+
+
+def test_a_folder_needs_a_table(photos: Path, capfd: Capture) -> None:
+    assert "--out" in refused(vqa_here(capfd, "classify", photos, "--labels", "a,b"))
+
+
+def test_search_from_folder_to_hits(
+    photos: Path, clip: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    (photos / "bad.jpg").write_bytes(b"nothing")
+    index = tmp_path / "index"
+    done = vqa_here(capfd, "search", "index", photos, "--out", index, "--model", clip)
+    assert done.returncode == 0 and "3 encoded" in done.stderr and "bad.jpg" in done.stderr
+    again = vqa_here(capfd, "search", "index", photos, "--out", index, "--model", clip)
+    assert "0 encoded, 3 unchanged" in again.stderr
+    found = vqa_here(capfd, "search", "find", "a red square", "--index", index, "--model", clip,
+                     "--top-k", "2", "--json")  # fmt: skip
+    rows = json.loads(found.stdout)
+    assert len(rows) == 2 and rows[0]["similarity"] >= rows[1]["similarity"]
+    assert Path(rows[0]["image"]).is_file()
+    like = vqa_here(capfd, "search", "find", "--like", photos / "blue.png", "--index", index,
+                    "--model", clip)  # fmt: skip
+    assert "blue.png" in like.stdout.splitlines()[0]
+
+
+def test_wrong_search_is_one_line(photos: Path, clip: Path, tmp_path: Path, capfd: Capture) -> None:
+    index = tmp_path / "index"
+    (tmp_path / "empty").mkdir()
+    assert "no pictures" in refused(
+        vqa_here(capfd, "search", "index", tmp_path / "empty", "--out", index)
+    )
+    assert "is not an index" in refused(
+        vqa_here(capfd, "search", "find", "x", "--index", tmp_path / "empty")
+    )
+    assert "either a TEXT" in refused(vqa_here(capfd, "search", "find", "--index", index))
+    vqa_here(capfd, "search", "index", photos, "--out", index, "--model", clip)
+    other = tiny.siglip(tmp_path / "siglip")
+    assert "was made by the model" in refused(
+        vqa_here(capfd, "search", "find", "x", "--index", index, "--model", other)
+    )
+    assert "tokens" in refused(
+        vqa_here(capfd, "search", "find", "x" * 99, "--index", index, "--model", clip)
+    )
+
+
+def test_score_caption(photos: Path, clip: Path, capfd: Capture) -> None:
+    photo = photos / "red.png"
+    done = vqa_here(capfd, "score-caption", photo, "red", "blue", "--model", clip, "--json")
+    found = json.loads(done.stdout)
+    assert [row["text"] for row in found["texts"]] == ["red", "blue"]
+    assert abs(sum(row["probability"] for row in found["texts"]) - 1) < 1e-5
+    one = vqa_here(capfd, "score-caption", photo, "red", "--model", clip, "--json")
+    (row,) = json.loads(one.stdout)["texts"]
+    assert set(row) == {"text", "similarity"} and -1 <= row["similarity"] <= 1
+    assert "no such file" in refused(vqa_here(capfd, "score-caption", "none.png", "red"))

@@ -1,0 +1,76 @@
+"""Zero-shot classification: the label whose description is nearest to the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from vqa.alignment.loading import DualEncoder
+from vqa.errors import InputError
+
+# The mean over several wordings says less of how a label was worded (CLIP, section 3.1.4).
+TEMPLATES = (
+    "a photo of a {}.",
+    "a picture of a {}.",
+    "a close-up photo of a {}.",
+    "there is a {} in the picture.",
+    "{}",
+)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A label and how probable it is among all that were given."""
+
+    label: str
+    probability: float
+
+
+def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels, stripped. Raises InputError for fewer than two, or equal ones."""
+    found = tuple(label.strip() for label in labels)
+    if "" in found:
+        raise InputError("a label is empty: name at least two, as in cat,dog,horse")
+    if len(found) < 2:
+        raise InputError("one label has nothing to be compared with: name at least two")
+    for label in found:
+        if found.count(label) > 1:
+            raise InputError(f"the label {label!r} comes twice: name each once")
+    return found
+
+
+class Classifier:
+    """Labels, encoded once, for any number of pictures."""
+
+    def __init__(self, encoder: DualEncoder, labels: Sequence[str]) -> None:
+        self.encoder = encoder
+        self.labels = check_labels(labels)
+        self.vectors = label_vectors(encoder, self.labels)  # [L, d]
+
+    def probabilities(self, pictures: Tensor) -> Tensor:
+        """Probabilities [B, L] of the labels for encoded pictures [B, d]."""
+        return torch.softmax(self.encoder.scale * pictures @ self.vectors.T, dim=-1)
+
+    def of(self, image: Image.Image, top_k: int | None = None) -> list[Labelled]:
+        """The labels of one picture, the most probable first."""
+        (row,) = self.probabilities(self.encoder.pictures([image])).tolist()
+        order = sorted(range(len(row)), key=lambda place: -row[place])
+        return [Labelled(self.labels[place], row[place]) for place in order[:top_k]]
+
+
+def label_vectors(encoder: DualEncoder, labels: Sequence[str]) -> Tensor:
+    """Unit vectors [L, d] of labels, each the mean over `TEMPLATES`."""
+    encoder.check([template.format(label) for label in labels for template in TEMPLATES[:1]])
+    texts = [template.format(label) for label in labels for template in TEMPLATES]
+    vectors = encoder.texts(texts).unflatten(0, (len(labels), len(TEMPLATES)))  # [L, templates, d]
+    return F.normalize(vectors.mean(1), dim=-1)
+
+
+def similarities(encoder: DualEncoder, image: Image.Image, texts: Sequence[str]) -> Tensor:
+    """Cosine similarity [T] of a picture with each text."""
+    return (encoder.pictures([image]) @ encoder.texts(texts).T)[0]

@@ -1,0 +1,183 @@
+"""Vectors of a folder's pictures on disk: what `vqa search` looks through.
+
+An index is a directory: `index.json` names model, folder and pictures and the file that holds the
+vectors in usearch's format. usearch was chosen because it keeps half-precision vectors under keys
+that can be removed again, answers from a graph (HNSW; Malkov and Yashunin 2016) in under a
+millisecond, is 2 MB, and brings no OpenMP of its own, as faiss does, to quarrel with that of torch;
+hnswlib is no longer kept up, and LanceDB is a database of 75 MB.
+
+A new state is written beside the old one and takes its place with `index.json`, so that a kill at
+any moment leaves the last state whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vqa import fingerprint
+from vqa.errors import InputError
+from vqa.files import atomic_write
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RECORD = "index.json"
+_KIND = "vqa picture index 1"
+_EXACT = 20_000  # so few vectors are all looked at, in a few milliseconds
+_WIDTH = 256  # candidates that are kept while the graph of more is walked
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells whether a file is the one that was encoded."""
+
+    size: int  # bytes
+    changed: int  # nanoseconds
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp:
+        """Raises OSError where the file is gone."""
+        found = path.stat()
+        return cls(found.st_size, found.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A picture that was found, and its cosine similarity to what was asked for."""
+
+    image: Path
+    similarity: float
+
+
+class _Record(BaseModel):
+    """`index.json`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str
+    model: str
+    fingerprint: str
+    dim: int
+    folder: str
+    vectors: str
+    sha256: str
+    pictures: dict[str, tuple[int, int, int]]  # name -> key, size, changed
+
+
+class PictureIndex:
+    """Unit vectors of pictures under their names below `folder`."""
+
+    def __init__(self, directory: Path, model: str, model_fingerprint: str, dim: int, folder: Path):
+        self.directory = directory
+        self.model = model
+        self.fingerprint = model_fingerprint  # of the model that made the vectors
+        self.dim = dim
+        self.folder = folder
+        self._keys: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+        self._stamps: dict[str, Stamp] = {}
+        self._vectors = _empty(dim)
+
+    @classmethod
+    def open(cls, directory: Path) -> PictureIndex:
+        """Open what `save` has written. Raises InputError where it is none or is damaged."""
+        record = _read(directory)
+        found = cls(directory, record.model, record.fingerprint, record.dim, Path(record.folder))
+        path = directory / record.vectors
+        # usearch reads raw bytes: nothing that was cut short or changed may get there
+        if path.parent != directory or fingerprint.of_file(path) != record.sha256:
+            raise InputError(f"{directory}: {path.name} is damaged; make the index again")
+        found._vectors.load(str(path))
+        for name, (key, size, changed) in record.pictures.items():
+            found._note(name, key, Stamp(size, changed))
+        if len(found._vectors) != len(found._keys):
+            raise InputError(f"{directory}: {RECORD} and {path.name} differ; make the index again")
+        return found
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def stamps(self) -> Mapping[str, Stamp]:
+        """The pictures by name."""
+        return self._stamps
+
+    def add(self, names: Sequence[str], stamps: Sequence[Stamp], vectors: NDArray[Any]) -> None:
+        """Add pictures with their unit vectors [B, d]; one that is there already is replaced."""
+        self.remove([name for name in names if name in self._keys])
+        first = max(self._names, default=-1) + 1
+        keys = np.arange(first, first + len(names), dtype=np.uint64)
+        self._vectors.add(keys, np.ascontiguousarray(vectors, dtype=np.float32))
+        for name, key, stamp in zip(names, keys.tolist(), stamps, strict=True):
+            self._note(name, key, stamp)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Forget pictures."""
+        if names:
+            keys = [self._keys.pop(name) for name in names]
+            self._vectors.remove(np.array(keys, dtype=np.uint64))
+            for name, key in zip(names, keys, strict=True):
+                del self._names[key], self._stamps[name]
+
+    def nearest(self, vector: NDArray[Any], top_k: int) -> list[Hit]:
+        """The pictures nearest to a unit vector [d], best first."""
+        exact = len(self) <= _EXACT
+        query = np.ascontiguousarray(vector, dtype=np.float32)
+        found = self._vectors.search(query, min(top_k, max(len(self), 1)), exact=exact)
+        pairs = zip(found.keys.tolist(), found.distances.tolist(), strict=True)
+        return [Hit(self.folder / self._names[key], 1 - distance) for key, distance in pairs]
+
+    def save(self) -> None:
+        """Put the present state in the place of the last one."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        before = _read(self.directory).vectors if (self.directory / RECORD).exists() else None
+        content = bytes(self._vectors.save())
+        digest = fingerprint.of_bytes(content)
+        name = f"vectors-{digest[:16]}.usearch"
+        with atomic_write(self.directory / name, "wb") as file:
+            file.write(content)
+        record = _Record(
+            kind=_KIND, model=self.model, fingerprint=self.fingerprint, dim=self.dim,
+            folder=str(self.folder), vectors=name, sha256=digest,
+            pictures={
+                name: (key, self._stamps[name].size, self._stamps[name].changed)
+                for name, key in self._keys.items()
+            },
+        )  # fmt: skip
+        with atomic_write(self.directory / RECORD) as file:
+            file.write(record.model_dump_json() + "\n")
+        for path in self.directory.glob("vectors-*.usearch"):
+            if path.name not in (name, before):  # who has just read the last record finds its file
+                path.unlink(missing_ok=True)
+
+    def _note(self, name: str, key: int, stamp: Stamp) -> None:
+        self._keys[name], self._names[key], self._stamps[name] = key, name, stamp
+
+
+def _empty(dim: int) -> Any:
+    try:
+        from usearch.index import Index
+    except ImportError as error:
+        raise InputError("search needs usearch: pip install 'vqa[search]'") from error
+    return Index(ndim=dim, metric="ip", dtype="f16", expansion_search=_WIDTH)
+
+
+def _read(directory: Path) -> _Record:
+    path = directory / RECORD
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such index; make one with `vqa search index FOLDER`")
+    try:
+        record = _Record.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        if record.kind != _KIND:
+            raise ValueError
+    except (OSError, ValueError, RecursionError, ValidationError) as error:
+        raise InputError(
+            f"{directory} is not an index: `vqa search index FOLDER --out INDEX` makes one"
+        ) from error
+    return record

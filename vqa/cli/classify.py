@@ -1,0 +1,147 @@
+"""`vqa classify`: which label fits a picture. `vqa score-caption`: how well a text does."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vqa.cli import options
+from vqa.errors import InputError, VQAError
+
+if TYPE_CHECKING:
+    from vqa.alignment.classify import Classifier, Labelled
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def classify(
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTO", help="Pictures, or folders of pictures.")
+    ],
+    labels: Annotated[
+        str, typer.Option(metavar="A,B,...", help="The labels, any words, with commas between.")
+    ],
+    model: options.SharedSpace = "embedded",
+    top_k: Annotated[
+        int, typer.Option(metavar="K", min=1, help="The best K labels of each picture.")
+    ] = 5,
+    as_json: AsJson = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Write a table with a line a picture.")
+    ] = None,
+    device: options.Device = "auto",
+) -> None:
+    """Tell which of the labels fits each picture, without any training on them."""
+    from vqa.alignment.classify import Classifier, check_labels
+    from vqa.cli.progress import shown
+    from vqa.cli.tables import one_line
+
+    names = check_labels(next(csv.reader([labels], skipinitialspace=True), []))
+    paths = _paths(photos)
+    folder = any(photo.is_dir() for photo in photos)
+    if folder and out is None and not as_json:
+        raise InputError("a folder's labels go into a table: give --out FILE.csv, or --json")
+    classifier = Classifier(options.load_dual_encoder(model, device), names)
+    broken: list[str] = []
+    with shown("classify") as tell:
+        found = list(_labelled(classifier, paths, top_k, broken, tell))
+    for line in broken:
+        typer.echo(f"vqa: {line}", err=True)
+    if not found:
+        raise InputError(f"none of {len(paths)} pictures can be opened" if len(paths) > 1
+                         else broken[0])  # fmt: skip
+    if out is not None:
+        _write(out, found)
+    if as_json:
+        rows = [
+            {"image": str(path), "labels": [vars(label) for label in best]} for path, best in found
+        ]
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif out is None:
+        for path, best in found:
+            if len(paths) > 1:
+                typer.echo(one_line(path))
+            for label in best:
+                typer.echo(f"{label.probability:6.1%}  {one_line(label.label)}")
+    if broken or folder:
+        counts = f"{len(found)} pictures, {len(broken)} could not be opened"
+        typer.echo(f"{out}: {counts}" if out else counts, err=True)
+
+
+def score_caption(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture.")],
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT", help="In quotes; one or several.")],
+    model: options.SharedSpace = "embedded",
+    as_json: AsJson = False,
+    device: options.Device = "auto",
+) -> None:
+    """Tell how well texts fit a picture: cosine similarity, and of several which is likeliest."""
+    from vqa.images import load_image
+
+    image = load_image(photo)  # what is wrong with it is said before the model is loaded
+    encoder = options.load_dual_encoder(model, device)
+    import torch
+
+    from vqa.alignment.classify import similarities
+
+    found = similarities(encoder, image, texts)  # [T]
+    rows: list[dict[str, Any]] = [
+        {"text": text, "similarity": value}
+        for text, value in zip(texts, found.tolist(), strict=True)
+    ]
+    if len(texts) > 1:
+        for row, value in zip(rows, torch.softmax(encoder.scale * found, 0).tolist(), strict=True):
+            row["probability"] = value
+    if as_json:
+        typer.echo(json.dumps({"image": str(photo), "texts": rows}, indent=2, ensure_ascii=False))
+        return
+    from vqa.cli.tables import one_line
+
+    for row in rows:
+        share = f"  {row['probability']:6.1%}" if "probability" in row else ""
+        typer.echo(f"{row['similarity']:+.3f}{share}  {one_line(row['text'])}")
+
+
+def _paths(photos: list[Path]) -> list[Path]:
+    from vqa.alignment.search import pictures_in
+
+    found: list[Path] = []
+    for photo in photos:
+        found += pictures_in(photo) if photo.is_dir() else [photo]
+    return found
+
+
+def _labelled(
+    classifier: Classifier, paths: list[Path], top_k: int, broken: list[str], tell: Any
+) -> Iterator[tuple[Path, list[Labelled]]]:
+    from vqa.alignment.search import opened
+
+    done = 0
+    for good, images in opened(paths, broken.append):
+        for path, image in zip(good, images, strict=True):
+            done += 1
+            yield path, classifier.of(image, top_k)
+            tell(done + len(broken), len(paths))
+
+
+def _write(out: Path, found: list[tuple[Path, list[Labelled]]]) -> None:
+    from vqa.files import atomic_write
+
+    most = max(len(best) for _, best in found)
+    try:
+        with atomic_write(out) as file:
+            table = csv.writer(file, lineterminator="\n")
+            places = range(1, most + 1)
+            table.writerow(
+                ["image", *(f"{n}_{k}" for k in places for n in ("label", "probability"))]
+            )
+            for path, best in found:
+                cells = [cell for b in best for cell in (b.label, f"{b.probability:.4f}")]
+                table.writerow([str(path), *cells])
+    except UnicodeEncodeError as error:
+        raise VQAError(f"{out}: a file's name is no text: {error.reason}") from error
