@@ -136,8 +136,10 @@ class PictureIndex:
         return [Hit(self.folder / self._names[key], 1 - distance) for key, distance in pairs]
 
     def save(self) -> None:
-        """Put the present state in the place of the last one."""
+        """Put the present state in the place of the last one. One process at a time may do so."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        for left in self.directory.glob(".*.tmp"):  # of a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         before = _read(self.directory).vectors if (self.directory / RECORD).exists() else None
         content = bytes(self._vectors.save())
         digest = fingerprint.of_bytes(content)
