@@ -41,7 +41,8 @@ def show() -> None:
     if not branch and not composer.pending():
         _welcome()
     running = next((turn for turn in branch if turn.state == "running"), None)
-    asked = composer.show(
+    composer.show(
+        _ask,
         has_pictures=any(turn.pictures for turn in branch),
         disabled=not model_picker.is_ready() or running is not None,
         stop=partial(trouble.told(chats().stop), owner(), running.id) if running else None,
@@ -49,8 +50,6 @@ def show() -> None:
     model_picker.show_state()
     if running is not None:
         _follow(running)
-    if asked is not None:
-        _ask(*asked)
 
 
 def _branch() -> list[Turn]:
@@ -88,7 +87,10 @@ def _welcome() -> None:
 
 
 def _ask(question: str, pictures: list[Upload]) -> None:
-    """Ask, and let the next run of the script show it, or why it cannot be asked."""
+    """Ask, or keep why it cannot be asked; the run of the script that follows shows it.
+
+    The model begins while the page is drawn: the first word comes so much the sooner.
+    """
     kept = chats()
     before = st.query_params.get("c")
     key = before
@@ -105,10 +107,9 @@ def _ask(question: str, pictures: list[Upload]) -> None:
         composer.keep(question, pictures, str(error))
         if key is not None and before is None:
             trouble.told(kept.delete)(owner(), key)
-        st.rerun()
+        return
     st.query_params["c"] = key
     composer.clear()
-    st.rerun()
 
 
 def _follow(turn: Turn) -> None:

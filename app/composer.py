@@ -52,13 +52,24 @@ def clear() -> None:
 
 
 def show(
-    has_pictures: bool, disabled: bool, stop: Callable[[], None] | None
-) -> tuple[str, list[Upload]] | None:
-    """Draw it; the question and its pictures where one was sent in this run.
+    ask: Callable[[str, list[Upload]], None],
+    has_pictures: bool,
+    disabled: bool,
+    stop: Callable[[], None] | None,
+) -> None:
+    """Draw it. What is sent goes to `ask`, before the script runs again.
 
     `stop` ends the answer that is being written, where one is.
     """
-    suggested = None
+
+    def submit() -> None:
+        said = st.session_state.question
+        pictures = [*pending(), *(Upload(file.name, file.getvalue()) for file in said.files)]
+        if has_pictures or pictures:
+            ask(said.text, pictures)
+        else:
+            keep(said.text, [], text("chat.no_picture"))
+
     with st.bottom:
         # the same elements in every run: what stood where nothing stands now would stay for long
         notice, waiting, tools = st.empty(), st.empty(), st.empty()
@@ -66,7 +77,7 @@ def show(
             trouble.show()
         if pending():
             with waiting.container():
-                suggested = _pending(disabled)
+                _pending(ask, disabled)
         with tools.container():
             if stop is not None:
                 st.button(
@@ -77,28 +88,19 @@ def show(
                 _camera()
     if "draft" in st.session_state:
         st.session_state.question = st.session_state.pop("draft")
-    ready = has_pictures or pending()
     # not `with st.bottom`: a box that places itself there makes the page follow the answer
-    said = st.chat_input(
-        text("chat.ask") if ready else text("chat.ask_first"),
+    st.chat_input(
+        text("chat.ask") if has_pictures or pending() else text("chat.ask_first"),
         key="question",
         accept_file="multiple",
         file_type=[*TYPES, *clips.TYPES],
         max_chars=MAX_QUESTION,
         disabled=disabled,
+        on_submit=submit,
     )
-    if suggested:
-        return suggested, list(pending())
-    if said is None or isinstance(said, str):
-        return None
-    pictures = [*pending(), *(Upload(file.name, file.getvalue()) for file in said.files)]
-    if not has_pictures and not pictures:
-        keep(said.text, [], text("chat.no_picture"))
-        st.rerun()
-    return said.text, pictures
 
 
-def _pending(disabled: bool) -> str | None:
+def _pending(ask: Callable[[str, list[Upload]], None], disabled: bool) -> None:
     """Pictures that wait, with a way to take them back, and questions to start with."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         for number, picture in enumerate(pending()):
@@ -111,12 +113,12 @@ def _pending(disabled: bool) -> str | None:
                     on_click=_remove,
                     args=(number,),
                 )
-    suggested = None
     with st.container(horizontal=True, gap="small"):
         for number, question in enumerate(entry("chat.example_questions")):
-            if st.button(question, key=f"suggested-{number}", disabled=disabled):
-                suggested = str(question)
-    return suggested
+            st.button(
+                question, key=f"suggested-{number}", disabled=disabled, on_click=ask,
+                args=(question, list(pending())),
+            )  # fmt: skip
 
 
 def _camera() -> None:

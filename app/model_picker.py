@@ -26,7 +26,7 @@ def show() -> None:
     if not is_local():
         st.caption(text("model.fixed"))
         return
-    known = [entry.name for entry in entries(Path.cwd()) if entry.name != "embedded"]
+    known = _known()
     names = ["embedded", *known, *([now.name] if now.name not in ["embedded", *known] else [])]
     name = st.selectbox(
         text("model.name"), [*names, _OTHER], index=names.index(now.name), key="model-name",
@@ -46,6 +46,12 @@ def show() -> None:
         few = quantize if quantize in ("4bit", "8bit") else None
         host().load(Choice(name, adapter or None, device, dtype, few))  # type: ignore[arg-type]
         st.rerun()
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def _known() -> list[str]:
+    """Names of models that are here; looked up again after some seconds."""
+    return [entry.name for entry in entries(Path.cwd()) if entry.name != "embedded"]
 
 
 def _select(name: str, options: list[str], now: str) -> str:
