@@ -62,15 +62,16 @@ def test_it_answers_without_a_network(engine: LocalEngine, examples: Path) -> No
     assert json.loads(done.stdout)["answer"] == answer(engine, examples / "cat.jpg", ANIMAL)
 
 
-def test_the_page_answers_the_same(engine: LocalEngine, examples: Path) -> None:
+def test_the_page_answers_the_same(
+    engine: LocalEngine, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     st.cache_resource.clear()
     page = AppTest.from_file(PAGE, default_timeout=120).run()
-    photo = ("cat.jpg", (examples / "cat.jpg").read_bytes(), "image/jpeg")
-    page.file_uploader[0].set_value([photo])
-    page.run()
+    page.chat_input[0].upload("cat.jpg", (examples / "cat.jpg").read_bytes(), "image/jpeg")
     page.chat_input[0].set_value(ANIMAL)
     page.run()
     st.cache_resource.clear()
     assert not page.exception
     said = answer(engine, examples / "cat.jpg", ANIMAL)
-    assert [text.value for text in page.text] == [ANIMAL, said]
+    assert [message.text[0].value for message in page.chat_message] == [ANIMAL, said]

@@ -72,6 +72,8 @@ def load(
     if adapter is None and is_adapter(name):
         name, adapter = base_of(name), name
     _check_device(device)
+    if quantize not in (None, "4bit", "8bit"):
+        raise InputError(f"--quantize {quantize}: choose 4bit or 8bit")
     source = resolve(name)
     config = _llava_config(source, name)
     torch_dtype = dtype_of(dtype, config, device)
@@ -233,14 +235,12 @@ def quantization(quantize: Quantize, dtype: torch.dtype) -> BitsAndBytesConfig:
     kept = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
     if quantize == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
-    if quantize == "4bit":
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_compute_dtype=dtype,
-            llm_int8_skip_modules=kept,
-        )
-    raise InputError(f"--quantize {quantize}: choose 4bit or 8bit")
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=kept,
+    )
 
 
 def _load_processor(source: str, name: str, config: Any) -> LlavaProcessor:
