@@ -6,7 +6,7 @@
 Starts `vqa app` where other computers reach it, so that each browser is somebody else. Every person
 has a browser context of one Chromium and a picture of their own. What the page must show is what
 the same engine says here, in this process, to the same conversation. First tokens are compared for
-one person alone, the page and the engine in turn.
+one person at a time, of photos that neither has seen.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from rich.console import Console
 from rich.table import Table
 
-from vqa.answering import Answerer, Settings
+from vqa.answering import Answerer, Remembering, Settings
 from vqa.chat import Conversation
 from vqa.cli.page import build_answerer
 from vqa.images import load_image
@@ -44,6 +44,7 @@ from vqa.model_choice import Choice
 
 ROOT = Path(__file__).parents[1]
 QUESTIONS = ("What is in the picture?", "Describe the picture.", "What colour is it?")
+ALONE = 7  # first answers that are timed, the first of them to warm up
 PATIENCE = 900_000  # milliseconds: with many people the last waits for all others
 SETTINGS = Settings(max_new_tokens=256)  # as the page begins with
 # Keeps all that stood in the place of an answer before it came.
@@ -119,17 +120,17 @@ async def _converse(browser: Browser, url: str, person: Person, here: asyncio.Ba
     return seen
 
 
-async def first_tokens(url: str, person: Person) -> list[float]:
-    """Seconds from the Enter key to the first word, for somebody alone: a conversation each."""
+async def first_tokens(url: str, people: Sequence[Person]) -> list[float]:
+    """Seconds from the Enter key to the first word, one person after the other."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=chromium(), args=["--no-sandbox"]
         )
         found = []
-        for question in person.questions:
+        for person in people:
             page = await _opened(browser, url)
             await _until_ready(page, url)
-            found.append(await _ask(page, question, person.picture))
+            found.append(await _ask(page, person.questions[0], person.picture))
             await _answered(page, 0)
             await page.context.close()
         return found
@@ -216,11 +217,15 @@ def answers(answerer: Answerer, picture: Image.Image, questions: Sequence[str]) 
     return found
 
 
-def own_first_tokens(answerer: Answerer, person: Person) -> list[float]:
-    """Seconds until the first token of `answerer` itself: a conversation for each question."""
-    picture = load_image(person.picture)
-    requests = [Conversation().ask(one, [picture]).request(SETTINGS) for one in person.questions]
-    return [answerer.answer([request])[0].seconds.first_token for request in requests]
+def own_first_tokens(answerer: Answerer, people: Sequence[Person]) -> list[float]:
+    """Seconds until the first token of `answerer` itself, of pictures it does not remember."""
+    found = []
+    for person in people:
+        if isinstance(answerer, Remembering):
+            answerer.forget()
+        talk = Conversation().ask(person.questions[0], [load_image(person.picture)])
+        found.append(answerer.answer([talk.request(SETTINGS)])[0].seconds.first_token)
+    return found
 
 
 @contextmanager
@@ -280,8 +285,7 @@ def main(
     """Measure, print, and fail where an answer is wrong."""
     answerer = build_answerer(Choice(model))
     crowd_of = people_with(answerer, people, questions)
-    alone = people_with(answerer, people + 1, 1)[-1]  # a picture that nobody else has
-    alone.questions = QUESTIONS
+    alone = people_with(answerer, people + ALONE, 1)[-ALONE:]  # with pictures nobody else has
     own = own_first_tokens(answerer, alone)
     if url is None:
         with served(model) as url:
@@ -306,7 +310,7 @@ def main(
 
 
 def _measure(
-    url: str, people: Sequence[Person], alone: Person
+    url: str, people: Sequence[Person], alone: Sequence[Person]
 ) -> tuple[dict[str, Any], list[float]]:
     """Figures of the crowd, and the first tokens of somebody alone after a warm-up."""
     page = asyncio.run(first_tokens(url, alone))[1:]
