@@ -52,7 +52,8 @@ def opened(browser: Browser, url: str, width: int = 1280, **context: str) -> Ite
     assert origin
     allowed = (origin[0], "data:", "blob:")
     assert [one for one in requests if not one.startswith(allowed)] == []
-    assert errors == []
+    # a picture may be replaced by the next run of the script while the browser fetches it
+    assert [one for one in errors if "status of 404" not in one] == []
     page.close()
 
 
