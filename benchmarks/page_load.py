@@ -32,7 +32,7 @@ from typing import Annotated, Any
 import httpx2
 import typer
 from PIL import Image
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Error, Page, async_playwright, expect
 from rich.console import Console
 from rich.table import Table
 
@@ -45,7 +45,7 @@ from vqa.model_choice import Choice
 ROOT = Path(__file__).parents[1]
 QUESTIONS = ("What is in the picture?", "Describe the picture.", "What colour is it?")
 ALONE = 7  # first answers that are timed, the first of them to warm up
-PATIENCE = 900_000  # milliseconds: with many people the last waits for all others
+PATIENCE = 300_000  # milliseconds: with many people the last waits for all others
 SETTINGS = Settings(max_new_tokens=256)  # as the page begins with
 # Keeps all that stood in the place of an answer before it came.
 RECORDER = """
@@ -59,7 +59,8 @@ BEGUN = """
 number => {
     const message = document.querySelectorAll('[data-testid=stChatMessage]')[number];
     const text = message && message.querySelector('[data-testid=stText]');
-    return text && text.innerText && !/^(Waiting: |Looking )/.test(text.innerText);
+    if (text && text.innerText && !/^(Waiting: |Looking )/.test(text.innerText)) return true;
+    return message && message.innerText.includes('Again');  // an answer without a word
 }
 """
 
@@ -99,6 +100,16 @@ async def _converse(browser: Browser, url: str, person: Person, here: asyncio.Ba
     seen, page = Seen(), await _opened(browser, url)
     seen.paint = await _until_ready(page, url)
     await here.wait()
+    try:
+        await _talk(page, person, seen)
+    except (Error, AssertionError) as error:  # what `expect` raises
+        shown = await page.get_by_test_id("stMain").inner_text()
+        seen.wrong.append(f"{str(error).splitlines()[0]} The page shows {shown!r}")
+    await page.context.close()
+    return seen
+
+
+async def _talk(page: Page, person: Person, seen: Seen) -> None:
     for number, question in enumerate(person.questions):
         began = time.perf_counter()
         await _ask(page, question, person.picture if number == 0 else None)
@@ -116,8 +127,6 @@ async def _converse(browser: Browser, url: str, person: Person, here: asyncio.Ba
         seen.wrong.append(f"expected {expected}, seen {said}")
     if (count := await page.locator("[class*=st-key-open-]").count()) != 1:
         seen.wrong.append(f"{count} conversations in the list of somebody who had one")
-    await page.context.close()
-    return seen
 
 
 async def first_tokens(url: str, people: Sequence[Person]) -> list[float]:
@@ -181,7 +190,7 @@ async def _answered(page: Page, number: int) -> None:
 
 async def _texts(page: Page) -> list[str]:
     messages = await page.get_by_test_id("stChatMessage").all()
-    return [await message.get_by_test_id("stText").first.inner_text() for message in messages]
+    return ["".join(await one.get_by_test_id("stText").all_inner_texts()) for one in messages]
 
 
 def chromium() -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import psutil
@@ -45,6 +46,7 @@ class History:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._pictures = directory / "pictures"
+        self._write_lock = Lock()  # SQLite lets those who wait try again, some of them never
         try:
             self._pictures.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -61,7 +63,7 @@ class History:
     def start(self, owner: str, system: str = "") -> str:
         """Begin an empty conversation; its id."""
         key = secrets.token_urlsafe(16)
-        with self._session() as session:
+        with self._writing() as session:
             session.add(
                 ConversationRow(
                     id=key, owner=owner, title="", system=system, head=None, changed=_now()
@@ -94,7 +96,7 @@ class History:
 
     def delete(self, owner: str, conversation: str) -> None:
         """Delete a conversation, and the pictures that no other one has."""
-        with self._session() as session:
+        with self._writing() as session:
             session.delete(self._owned(session, owner, conversation))
         self._remove_unused_pictures()
 
@@ -186,7 +188,7 @@ class History:
 
     def choose(self, owner: str, turn: str) -> None:
         """Show the branch of `turn`, to the latest turn that came after it."""
-        with self._session() as session:
+        with self._writing() as session:
             row, conversation = self._owned_turn(session, owner, turn)
             head: str | None = row.id
             while head is not None:
@@ -200,7 +202,7 @@ class History:
 
     def delete_turn(self, owner: str, turn: str) -> None:
         """Delete a turn and all that came after it. What stood beside it is shown instead."""
-        with self._session() as session:
+        with self._writing() as session:
             row, conversation = self._owned_turn(session, owner, turn)
             parent, key = row.parent, conversation.id
             session.delete(row)
@@ -267,6 +269,11 @@ class History:
             why = error.orig if isinstance(error, DatabaseError) else error.strerror
             raise VQAError(f"{self.directory}: the history cannot be used: {why}") from error
 
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        with self._write_lock, self._session() as session:
+            yield session
+
     def _owned(self, session: Session, owner: str, conversation: str) -> ConversationRow:
         row = session.get(ConversationRow, conversation)
         if row is None or not secrets.compare_digest(row.owner.encode(), owner.encode()):
@@ -290,7 +297,7 @@ class History:
         **values: Any,
     ) -> str:
         key = secrets.token_urlsafe(12)
-        with self._session() as session:
+        with self._writing() as session:
             # the first statement writes: two who add at once wait for each other, and no picture
             # is taken for unused between its file and its row
             session.execute(
@@ -326,14 +333,14 @@ class History:
         return key
 
     def _judge(self, owner: str, answer: str, **values: Any) -> None:
-        with self._session() as session:
+        with self._writing() as session:
             row, _ = self._owned_turn(session, owner, answer)
             for name, value in values.items():
                 setattr(row, name, value)
             row.judged = _now()
 
     def _update(self, turn: str, **values: Any) -> None:
-        with self._session() as session:
+        with self._writing() as session:
             session.execute(update(TurnRow).where(TurnRow.id == turn).values(**values))
 
     def _store(self, content: bytes) -> str:
@@ -352,7 +359,7 @@ class History:
         return [self._picture(row) for row in session.scalars(query)]
 
     def _remove_unused_pictures(self) -> None:
-        with self._session() as session:
+        with self._writing() as session:
             # changes nothing, but waits for those who write and lets nobody write meanwhile
             session.execute(delete(PictureRow).where(PictureRow.id == -1))
             used = set(session.scalars(select(PictureRow.file).distinct()))
@@ -362,7 +369,7 @@ class History:
 
     def _end_abandoned(self) -> None:
         """Answers whose process is gone will not be written further."""
-        with self._session() as session:
+        with self._writing() as session:
             for row in session.scalars(select(TurnRow).where(TurnRow.state == "running")):
                 if row.process == os.getpid() or not psutil.pid_exists(row.process):
                     row.state = "stopped"

@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from vqa.errors import InputError
 
 _VERSION = 1  # raise it when a table changes; what another version wrote is refused
-_PATIENCE = 10  # seconds to wait for another process that writes
+_PATIENCE = 30  # seconds to wait for another process that writes
 
 
 class Base(DeclarativeBase):
