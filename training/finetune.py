@@ -102,6 +102,8 @@ def load(settings: FinetuneSettings) -> Loaded:
             f"model={settings.model} is an adapter on {base}: go on with it by model={base} "
             f"adapter={settings.model}, or make it a model with `vqa merge` first"
         )
+    if settings.adapter is not None:  # before minutes go into features
+        _check_adapter(settings.adapter, settings.model)
     loaded = checkpoints.load(
         settings.model, dtype=settings.dtype, device=str(device_of(settings)),
         quantize=settings.quantize,
@@ -109,6 +111,12 @@ def load(settings: FinetuneSettings) -> Loaded:
     loaded.model.model.language_model.set_attn_implementation(settings.attention)
     freeze(loaded.model)
     return loaded
+
+
+def _check_adapter(adapter: str, base: str) -> None:
+    if not checkpoints.is_adapter(adapter):
+        raise InputError(f"adapter={adapter}: no adapter here (adapter_config.json is missing)")
+    checkpoints.check_base(adapter, base, checkpoints.resolve(base))
 
 
 def dry_run(settings: FinetuneSettings) -> None:
@@ -224,11 +232,8 @@ def _options(lora: LoraSettings, whole: list[str]) -> dict[str, Any]:
 def go_on(model: nn.Module, adapter: str, lora: LoraSettings, base: str, whole: list[str]) -> Any:
     """A peft model with the LoRA layers and whole modules of an earlier run, to be trained further.
 
-    Raises InputError where `adapter` was trained on another model or other things were trained.
+    Raises InputError where other things were trained then.
     """
-    if not checkpoints.is_adapter(adapter):
-        raise InputError(f"adapter={adapter}: no adapter here (adapter_config.json is missing)")
-    checkpoints.check_base(adapter, base, checkpoints.resolve(base))
     adapted = PeftModel.from_pretrained(model, adapter, is_trainable=True)
     config = adapted.peft_config["default"]
     for name, wanted in _options(lora, whole).items():

@@ -6,14 +6,13 @@ import csv
 import io
 import json
 import os
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from tests.app.server import serving
 
@@ -22,16 +21,6 @@ expect.set_options(timeout=20_000)
 SAID = "With 1 pictures you said: "
 NAMES = ("astronaut", "cat", "coffee", "rocket")
 EVIL = "<script>alert(1)</script> ![x](http://example.org/x.png) $x$"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert chromium, "install Chromium (Debian: apt-get install chromium)"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

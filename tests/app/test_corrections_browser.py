@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.app.server import serving
 
@@ -18,15 +17,12 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert chromium, "install Chromium (Debian: apt-get install chromium)"
-    with serving(tmp_path) as (url, log), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
+    with serving(tmp_path) as (url, log):
         page = browser.new_page(viewport={"width": 380, "height": 800})
         page.goto(url)
         yield page
-        browser.close()
+        page.close()
         assert "Traceback" not in log.read_text()
 
 

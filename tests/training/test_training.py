@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from tests import tiny
 from tests.tiny import llava_1_5
+from training import finetune
 from training.run import run
 from vqa import checkpoints
 from vqa.errors import InputError
@@ -82,7 +83,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_like_an_unbroken_one(
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_an_adapter_is_refused_on_another_base(tmp_path, data, config):
+def test_an_adapter_is_refused_on_another_base(tmp_path, data, config, monkeypatch):
     base = llava_1_5(tmp_path / "base")
     out = tmp_path / "run"
     run(config(recipe="finetune", model=base, data=data, output=out, max_steps=1))
@@ -91,6 +92,10 @@ def test_an_adapter_is_refused_on_another_base(tmp_path, data, config):
     save_file(weights, part, metadata={"format": "pt"})
     with pytest.raises(InputError, match="was trained on"):
         checkpoints.load(str(out))
+    monkeypatch.delattr(finetune, "prepare")  # features take minutes: it is refused before them
+    values = {"model": base, "data": data, "max_steps": 1, "output": tmp_path / "second"}
+    with pytest.raises(InputError, match="was trained on"):
+        run(config(recipe="finetune", adapter=str(out), **values))
 
 
 def test_a_run_goes_on_from_an_adapter(tmp_path, data, config):
