@@ -82,7 +82,7 @@ def main(
     try:
         with open_jsonl(out) as file:
             measure(things(rows, images, boxes), out, file, model, questions, occluded)
-        Console().print(table([row for _, row in read_jsonl(out)]))
+        Console(width=150).print(table([row for _, row in read_jsonl(out)]))
     except VQAError as error:
         raise SystemExit(f"explain.py: {error}") from error
 
