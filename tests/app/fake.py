@@ -14,8 +14,9 @@ from vqa.errors import VQAError
 class Parrot:
     """`slow` in a question makes it take long, `unhurried` seconds, `fail` fails, `cut` cuts off.
 
-    It is sure of its answers; `doubt` in the question makes it doubt. `wait` makes it think for
-    half a second first, `colour` makes it name the colour of the conversation's first picture.
+    `endless` makes it speak for longer than any test takes, until it is stopped. It is sure of its
+    answers; `doubt` in the question makes it doubt. `wait` makes it think for half a second first,
+    `colour` makes it name the colour of the conversation's first picture.
     """
 
     name = "parrot"
@@ -34,6 +35,8 @@ class Parrot:
         words = f"With {pictures} pictures you said: {question}".split(" ")
         if "slow" in question:
             words += ["word"] * 300
+        if "endless" in question:
+            words += ["word"] * 10_000
         if "unhurried" in question:
             words += [*["word"] * 40, "the", "end"]
         if "colour" in question:
@@ -46,7 +49,7 @@ class Parrot:
             if cancel and cancel.is_set():
                 yield Answer(said, "cancelled")
                 return
-            if "slow" in question or "unhurried" in question:
+            if any(pace in question for pace in ("slow", "unhurried", "endless")):
                 time.sleep(0.05)
             if word == "fail":
                 raise VQAError("the parrot is asleep")

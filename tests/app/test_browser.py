@@ -124,9 +124,9 @@ def test_a_picture_is_pasted(wide: Page, tmp_path: Path) -> None:
 
 
 def test_the_answer_streams_and_stops_at_once(page: Page, tmp_path: Path) -> None:
-    ask(page, "slow please", photo(tmp_path))
+    ask(page, "endless please", photo(tmp_path))
     answer = messages(page).nth(1)
-    expect(answer).to_contain_text("you said: slow please word")
+    expect(answer).to_contain_text("you said: endless please word")
     expect(page.get_by_placeholder(ASK)).to_be_disabled()
     early = len(answer.inner_text())
     expect(answer).to_contain_text(re.compile(r"(word ){20}"))
@@ -135,7 +135,7 @@ def test_the_answer_streams_and_stops_at_once(page: Page, tmp_path: Path) -> Non
     expect(page.get_by_text("Stopped.")).to_be_visible()
     kept = messages(page).nth(1).inner_text()
     assert "word word" in kept
-    assert kept.count("word") < 250
+    assert kept.count("word") < 1000
     ask(page, "And now?")
     expect(page.get_by_text("With 1 pictures you said: And now?")).to_be_visible()
 
@@ -143,11 +143,11 @@ def test_the_answer_streams_and_stops_at_once(page: Page, tmp_path: Path) -> Non
 def test_a_reload_keeps_the_conversation_and_the_answer_on_its_way(
     wide: Page, tmp_path: Path
 ) -> None:
-    ask(wide, "slow: are you still there?", photo(tmp_path))
+    ask(wide, "endless: are you still there?", photo(tmp_path))
     expect(messages(wide).nth(1)).to_contain_text(re.compile(r"(word ){5}"))
     before = messages(wide).nth(1).inner_text().count("word")
     wide.reload()
-    expect(messages(wide).nth(0)).to_contain_text("slow: are you still there?")
+    expect(messages(wide).nth(0)).to_contain_text("endless: are you still there?")
     answer = messages(wide).nth(1)
     expect(answer).to_contain_text(re.compile(rf"(word ){{{before + 5}}}"))
     wide.get_by_role("button", name="Stop").click()
@@ -219,7 +219,7 @@ def test_a_second_tab_waits_its_turn_and_is_told_so(
     first, second = browser.new_page(), browser.new_page()
     first.goto(url)
     second.goto(url)
-    ask(first, "slow for all", photo(tmp_path))
+    ask(first, "endless for all", photo(tmp_path))
     expect(messages(first).nth(1)).to_contain_text("word word")
     ask(second, "Mine?", photo(tmp_path, "red"))
     expect(second.get_by_text("Waiting: 1 before you")).to_be_visible()
