@@ -97,7 +97,12 @@ def app_command(
         str(history.absolute()) if history else None,
         _is_loopback(host),
     )
-    environment = {**os.environ, _OPTIONS_OF_PAGE: json.dumps(asdict(wanted))}
+    environment = {
+        # threads of the model that spin while they wait would keep the page from being drawn
+        "OMP_WAIT_POLICY": "passive",
+        **os.environ,
+        _OPTIONS_OF_PAGE: json.dumps(asdict(wanted)),
+    }
     settings = {**_SETTINGS, "server.address": host, "server.port": str(port)}
     typer.echo(f"The page: http://{_shown(host)}:{port} (Ctrl+C ends it)", err=True)
     os.execve(sys.executable, _streamlit(page, settings), environment)
