@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from training.align import AlignSettings
 
 _CAPTIONS_AT_ONCE = 64
+_PARTS = {"vision": ("vision_tower", "picture_head"), "text": ("text_tower", "text_head")}
 
 
 @dataclass(frozen=True)
@@ -243,13 +244,13 @@ def _key(text: str) -> str:
 
 def _directory(encoder: DualEncoder, kind: str) -> Path:
     """Where the features of one of the encoders are kept: by its weights and what it is given."""
-    tower = getattr(encoder.model, f"{kind}_tower")
+    tower, head = (getattr(encoder.model, name) for name in _PARTS[kind])
     if kind == "vision":
         before = encoder.image_processor.to_dict()
     else:  # not as it is written: how the last batch was filled up is part of that
         tokenizer = json.loads(encoder.tokenizer.backend_tokenizer.to_str())
         before = {key: tokenizer[key] for key in ("normalizer", "pre_tokenizer", "model")}
-    identity = [kind, fingerprint.of_module(tower), before]
+    identity = [kind, head.linear.in_features, fingerprint.of_module(tower), before]
     if kind == "vision" and encoder.model.class_names is not None:
         identity.append(fingerprint.of_module(encoder.model.class_names))
     return cache.cache_directory() / "alignment" / fingerprint.of_json(identity)

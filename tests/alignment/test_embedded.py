@@ -42,15 +42,13 @@ def test_a_caption_fits_its_own_picture(embedded: DualEncoder, examples: Path) -
 
 
 def test_the_text_part_knows_what_means_the_same(embedded: DualEncoder) -> None:
-    from vqa.alignment.joint import text_features
+    from vqa.alignment.joint import sentence_vectors
     from vqa.alignment.loading import tokens_of
 
     texts = ["a man rides a bike", "a person is cycling", "stock prices fell on Monday"]
     with torch.inference_mode():
-        vectors = text_features(embedded.model.text_tower, **tokens_of(embedded.tokenizer, texts))
-    same, other = (
-        torch.nn.functional.normalize(vectors, dim=-1)[0]
-        @ torch.nn.functional.normalize(vectors[1:], dim=-1).T
-    )
+        tokens = tokens_of(embedded.tokenizer, texts)
+        vectors = sentence_vectors(embedded.model.text_tower, **tokens)
+    same, other = vectors[0] @ vectors[1:].T
     assert float(same) > 0.6 > 0.3 > float(other)
     assert embedded.longest == 256

@@ -52,6 +52,11 @@ def test_siglip_texts_are_filled_up_as_in_training(tmp_path: Path) -> None:
     assert AutoProcessor is not None and found.pictures(pictures()).shape == (3, 24)
 
 
+def test_a_text_is_the_same_beside_a_longer_one(towers: tuple[str, str]) -> None:
+    found = loading.compose(*towers, Shape(dim=8))
+    torch.testing.assert_close(found.texts(TEXTS[:1]), found.texts(TEXTS)[:1])
+
+
 def trained(towers: tuple[str, str], out: Path, seed: int = 0, **shape: object) -> DualEncoder:
     vision, text = towers
     found = loading.compose(vision, text, Shape.model_validate({"dim": 8, **shape}), seed)

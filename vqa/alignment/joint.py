@@ -100,8 +100,9 @@ class JointModel(nn.Module):
         picture_width, text_width = _widths(vision, text)
         self.class_names: ClassNames | None = None
         if classifier is not None:
-            self.class_names = ClassNames(classifier["weight"], classifier["bias"], text_width)
-            picture_width += text_width
+            named = text.config.hidden_size
+            self.class_names = ClassNames(classifier["weight"], classifier["bias"], named)
+            picture_width += named
         self.picture_head = Head(picture_width, shape)
         self.text_head = Head(text_width, shape)
         self.logit_scale = nn.Parameter(torch.tensor(_FIRST_SCALE[shape.loss]).log())
@@ -174,10 +175,28 @@ def picture_features(tower: Any, pixel_values: Tensor) -> Tensor:
 
 
 def text_features(tower: Any, attention_mask: Tensor, **tokens: Tensor) -> Tensor:
-    """One vector [B, F] for each text: the mean over the tokens of the last layer."""
-    hidden = tower(attention_mask=attention_mask, **tokens).last_hidden_state  # [B, T, Dt]
-    mask = attention_mask[..., None].to(hidden.dtype)  # [B, T, 1]
-    return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+    """What the head takes of each text, [B, 4 Dt].
+
+    Over its tokens mean and maximum of the last layer, and the means of the middle layer and of the
+    embeddings: the first layers still tell words that the last one has made one meaning of.
+    """
+    layers = tower(attention_mask=attention_mask, output_hidden_states=True, **tokens).hidden_states
+    mask = attention_mask[..., None].bool()  # [B, T, 1]
+    last = layers[-1]  # [B, T, Dt]
+    highest = last.masked_fill(~mask, torch.finfo(last.dtype).min).amax(1)  # [B, Dt]
+    means = [_mean(layer, mask) for layer in (last, layers[len(layers) // 2], layers[0])]
+    return torch.cat([means[0], highest, *means[1:]], dim=1)
+
+
+def sentence_vectors(tower: Any, attention_mask: Tensor, **tokens: Tensor) -> Tensor:
+    """Unit vectors [B, Dt] of texts as sentence encoders give them: means over the last layer."""
+    last = tower(attention_mask=attention_mask, **tokens).last_hidden_state  # [B, T, Dt]
+    return F.normalize(_mean(last, attention_mask[..., None].bool()), dim=-1)
+
+
+def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The mean of `hidden` [B, T, D] over the tokens of `mask` [B, T, 1]."""
+    return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)  # [B, D]
 
 
 @torch.inference_mode()

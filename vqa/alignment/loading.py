@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
 from vqa import fingerprint, parts
-from vqa.alignment.joint import MODEL_TYPE, JointModel, Shape, text_features
+from vqa.alignment.joint import MODEL_TYPE, JointModel, Shape, sentence_vectors
 from vqa.encoders import pictures_at_once
 from vqa.errors import InputError
 from vqa.files import replaced_files
@@ -191,8 +191,8 @@ def name_classes(encoder: DualEncoder) -> None:
     for start in range(0, len(names), _TEXTS_AT_ONCE):
         texts = [f"a photo of a {name}." for name in names[start : start + _TEXTS_AT_ONCE]]
         tokens = tokens_of(encoder.tokenizer, texts)
-        vectors = text_features(encoder.model.text_tower, **tokens)  # [B, Dt]
-        classes.vectors[start : start + len(texts)] = F.normalize(vectors, dim=-1)
+        vectors = sentence_vectors(encoder.model.text_tower, **tokens)  # [B, Dt]
+        classes.vectors[start : start + len(texts)] = vectors
 
 
 def bases(encoder: DualEncoder) -> dict[str, str]:
