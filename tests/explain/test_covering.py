@@ -117,5 +117,5 @@ def test_a_map_that_misses_is_worse_than_random_and_said_to_be() -> None:
 def test_progress_counts_every_look() -> None:
     seen: list[tuple[int, int | None]] = []
     explain(Corner(), _request(), "yes", by="occlusion", grid=4, progress=lambda *p: seen.append(p))
-    assert seen[-1][0] == seen[-1][1] == 1 + 16 + 2 + 5 * 2 * 7
+    assert seen[-1][0] == seen[-1][1] == 1 + 1 + 2 * 16 + 2 + 5 * 2 * 7
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
