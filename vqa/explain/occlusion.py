@@ -1,4 +1,4 @@
-"""Maps from occlusion: what an answer loses where a part of the picture is covered, or all but that.
+"""Maps from occlusion: what an answer loses where a part of the picture, or all but it, is covered.
 
 Covering a part is after Zeiler and Fergus 2014 (arXiv:1311.2901, section 4.2), with the probability
 of the given answer in place of a class. Covering all but a part is the opposite question, as in
