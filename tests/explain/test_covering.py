@@ -34,6 +34,18 @@ class Corner:
         return math.log(0.02 + 0.96 * float(np.clip(red / 255, 0, 1).mean()))
 
 
+class Nervous(Corner):
+    """Less sure, too, the less there is to see in the lower right quarter."""
+
+    name = "nervous"
+
+    def _log(self, request: Request) -> float:
+        pixels = np.asarray(request.messages[-1].images[-1], float)
+        rows, columns = pixels.shape[0] // 2, pixels.shape[1] // 2
+        covered = (pixels[rows:, columns:, 0] > 0).mean()  # it is blue, and the veil is not
+        return super()._log(request) - float(covered)
+
+
 def _request(pictures: int = 1) -> Request:
     picture = Image.new("RGB", (80, 48), "blue")
     picture.paste("red", (0, 0, 40, 24))
@@ -91,6 +103,12 @@ def test_occlusion_finds_the_corner() -> None:
     assert found.scores is not None and found.warning is None
     assert found.scores.deletion < found.scores.random_deletion
     assert found.scores.insertion > found.scores.random_insertion
+
+
+def test_occlusion_leaves_out_what_alone_does_not_give_the_answer() -> None:
+    """Covering the lower right costs something, but seeing it alone would not make a red corner."""
+    (one,) = explain(Nervous(), _request(), "yes", by="occlusion").maps
+    assert one.values[:4, :4].sum() > 0.7 * one.values.sum()
 
 
 def test_each_picture_has_its_map() -> None:
