@@ -53,7 +53,7 @@ def language(gguf: Path, directory: Path) -> None:
     )
     tokenizer.chat_template = _CHAT_TEMPLATE
     tokenizer.model_max_length = model.config.max_position_embeddings
-    model.save_pretrained(directory)
+    save_model(model, directory)
     tokenizer.save_pretrained(directory)
     make_config_portable(directory)
 
@@ -65,7 +65,7 @@ def text(folder: Path, directory: Path) -> None:
     limits = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.model_max_length = limits["max_seq_length"]
-    AutoModel.from_pretrained(folder, use_safetensors=True).save_pretrained(directory)
+    save_model(AutoModel.from_pretrained(folder, use_safetensors=True), directory)
     tokenizer.save_pretrained(directory)
     make_config_portable(directory)
 
@@ -85,9 +85,19 @@ def vision(checkpoint: Path, name: str, statistics: Path | None, directory: Path
     model.backbone.load_state_dict(network.state_dict())
     if statistics is not None:
         model.load_state_dict(load_file(statistics), strict=False)
-    model.save_pretrained(directory)
+    save_model(model, directory)
     save_file({k: v.detach() for k, v in head.items()}, directory / "classifier.safetensors")
     make_config_portable(directory)
+
+
+def save_model(model: Any, directory: Path) -> None:
+    """Save `model` from this process, whichever of a run's several it is.
+
+    transformers lets only the first of them write; but the one that holds a directory's lock makes
+    what is missing for all, and processes on another machine have a cache of their own.
+    """
+    model.should_save_on_this_rank = lambda is_main_process: is_main_process
+    model.save_pretrained(directory)
 
 
 def make_config_portable(directory: Path) -> None:

@@ -128,7 +128,7 @@ def _make(target: Path, with_adapter: bool) -> None:
 
 
 def _save(composed: Composed, with_adapter: bool, directory: Path) -> None:
-    from vqa.conversion import make_config_portable
+    from vqa.conversion import make_config_portable, save_model
 
     model = composed.model
     if with_adapter:
@@ -137,6 +137,6 @@ def _save(composed: Composed, with_adapter: bool, directory: Path) -> None:
         from vqa.checkpoints import merge_adapter
 
         model = merge_adapter(PeftModel.from_pretrained(model, parts.WEIGHTS))
-    model.save_pretrained(directory)
+    save_model(model, directory)
     composed.processor.save_pretrained(directory)
     make_config_portable(directory)

@@ -48,3 +48,30 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
         assert json.loads((tmp_path / name / "run.json").read_text())["processes"] == processes
     assert len(one) >= 3
     assert all(abs(a - b) < 1e-4 for a, b in zip(one, two, strict=True))
+
+
+_SAVE = """
+import sys
+from pathlib import Path
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from vqa.conversion import make_config_portable, save_model
+
+torch.distributed.init_process_group("gloo")
+config = LlamaConfig(
+    vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+)
+directory = Path(sys.argv[1]) / str(torch.distributed.get_rank())
+save_model(LlamaForCausalLM(config), directory)
+make_config_portable(directory)
+"""
+
+
+def test_each_of_several_processes_can_make_a_model_for_all(tmp_path: Path) -> None:
+    (tmp_path / "save.py").write_text(_SAVE)
+    command = [sys.executable, *_TWO[:-3], str(tmp_path / "save.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for rank in "01":
+        names = {path.name for path in (tmp_path / rank).iterdir()}
+        assert {"config.json", "model.safetensors"} <= names
