@@ -38,8 +38,12 @@ def _window(turn: Turn) -> None:
 
     try:
         answerer = host().worker().answerer
+        if turn.model and turn.model != answerer.name:
+            names = {"answered": turn.model, "loaded": answerer.name}
+            st.info(plain(text("looking.other_model", **names)))
         branch = chats().history.branch(owner(), turn.conversation, turn.id)
-        request = talk_of(branch[:-1], "").request()
+        system = chats().history.system(owner(), turn.conversation)
+        request = talk_of(branch[:-1], system).request()
         found = explain(answerer, request, turn.text, by=by, progress=tell)
     except VQAError as error:
         bar.empty()

@@ -11,7 +11,7 @@ import streamlit as st
 from app.state import host, is_local
 from app.texts import plain, text
 from vqa import parts
-from vqa.inventory import entries, hub_cache
+from vqa.inventory import SHARED_SPACE, entries, hub_cache
 from vqa.model_choice import Choice
 
 _LOOK_EVERY = 0.3  # seconds between two looks at how far a model is
@@ -50,8 +50,9 @@ def show() -> None:
 
 @st.cache_data(ttl=10, show_spinner=False)
 def _known() -> list[str]:
-    """Names of models that are here; looked up again after some seconds."""
-    return [entry.name for entry in entries(Path.cwd()) if entry.name != "embedded"]
+    """Names of models here that answer questions; looked up again after some seconds."""
+    answering = (entry for entry in entries(Path.cwd()) if entry.kind != SHARED_SPACE)
+    return [entry.name for entry in answering if entry.name != "embedded"]
 
 
 def _select(name: str, options: list[str], now: str) -> str:

@@ -38,21 +38,23 @@ def show() -> None:
     named = st.text_input(text("search.folder"), key="search-folder").strip()
     if not named:
         return
-    folder = Path(named).expanduser()
     try:
-        index = _index(folder)
+        index = _index(Path(named).expanduser())
         if index is not None:
             _find(index)
-    except VQAError as error:
+    except (VQAError, OSError, RuntimeError) as error:  # a full disk; no home of that name
         st.error(plain(str(error)))
 
 
 def _index(folder: Path) -> Path | None:
     """The index of a folder; None where there is none yet. A button makes it, or renews it."""
+    from vqa.alignment.loading import embedded_directory
     from vqa.alignment.search import pictures_in
 
     found = pictures_in(folder)
-    index = directory() / "indexes" / fingerprint.of_json(str(folder.resolve()))
+    # other weights make another index
+    identity = [str(folder.resolve()), fingerprint.of_directory(embedded_directory())]
+    index = directory() / "indexes" / fingerprint.of_json(identity)
     known = index.is_dir()
     label = text("search.renew" if known else "search.index", count=len(found))
     if st.button(label, icon=":material/refresh:" if known else ":material/image_search:"):

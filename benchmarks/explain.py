@@ -93,6 +93,8 @@ def measure(
     """Ask for things, explain the answers that are right, and write down what each map reaches."""
     known = {(row["id"], row["map"]): row for _, row in read_jsonl(out)}
     loaded = load(model)
+    if {row["model"] for row in known.values() if "model" in row} - {loaded.fingerprint}:
+        raise VQAError(f"{out} holds results of other weights: name another --out")
     engine = LocalEngine(loaded, prefix_bytes=64 << 20)
 
     def request_of(thing: Thing) -> Request:
@@ -110,7 +112,8 @@ def measure(
                 (answer,) = engine.answer([request])
                 yes = bool(re.fullmatch(r"yes\W*", answer.text, re.I))
                 rows = by_attention(loaded, thing, request) if yes else []
-                append_jsonl(file, {"id": thing.id, "map": "", "right": yes}, *rows)
+                about = {"id": thing.id, "map": "", "right": yes}
+                append_jsonl(file, {**about, "model": loaded.fingerprint}, *rows)
                 known[thing.id, ""] = {"right": yes}
             if known[thing.id, ""]["right"]:
                 right.append(thing)

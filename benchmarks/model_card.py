@@ -11,6 +11,7 @@ kept, so an interrupted run goes on.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +23,8 @@ from transformers.utils.logging import disable_progress_bar
 from vqa import fingerprint
 from vqa.answering import Settings
 from vqa.checkpoints import load
-from vqa.data import read
+from vqa.data import easy_vqa, read
+from vqa.data.example import Example
 from vqa.engine import LocalEngine
 from vqa.errors import VQAError
 from vqa.evaluation.pictures import Condition
@@ -36,6 +38,7 @@ ROWS = [  # file of the mix, metric, what it is called
     ("names", "exact_match", "names of objects, any accepted, exact match"),
     ("places", "exact_match", "kinds of place, exact match"),
     ("daquar", "exact_match", "DAQUAR, exact match"),
+    ("easy_vqa", "exact_match", "easy-VQA official test, 1,000 questions, exact match"),
     ("captions", "bleu", "Flickr8k dev captions, BLEU-4"),
     ("captions", "cider_d", "Flickr8k dev captions, CIDEr-D x 100"),
 ]
@@ -58,7 +61,7 @@ def main(
         out.mkdir(parents=True, exist_ok=True)
         found: list[tuple[str, Scores]] = []
         for name, metric_name, title in ROWS:
-            examples = list(read(mix / "val" / f"{name}.jsonl", mix))[:rows]
+            examples = _questions(name, mix)[:rows]
             predictions = {}
             for condition in CONDITIONS:
                 file = out / f"{name}.{condition}.jsonl"
@@ -80,6 +83,14 @@ def main(
     except VQAError as error:
         raise SystemExit(f"model_card.py: {error}") from error
     typer.echo(table(found))
+
+
+def _questions(name: str, mix: Path) -> list[Example]:
+    if name != "easy_vqa":
+        return list(read(mix / "val" / f"{name}.jsonl", mix))
+    drawings = easy_vqa.directory()
+    questions = list(read(drawings / "test.jsonl", drawings))
+    return random.Random(0).sample(questions, 1000)
 
 
 def table(found: list[tuple[str, Scores]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -46,7 +47,9 @@ def test_pictures_are_no_videos(tmp_path: Path, examples: Path) -> None:
         assert load_image(path).size == (64, 48)
     assert not video.is_video(examples / "cat.jpg")
     assert not video.is_video(tmp_path) and not video.is_video("no\0such")
-    for brand in (b"heic", b"avif"):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert not video.is_video(tmp_path / "pipe.mp4")  # and does not wait for it
+    for brand in (b"heic", b"heis", b"hevx", b"avif"):
         path.write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0" * 8)
         assert not video.is_video(path)
 
@@ -151,6 +154,17 @@ def test_what_is_refused(tmp_path: Path, examples: Path) -> None:
             video.frames(path)
     with pytest.raises(InputError, match="max_frames is 0"):
         video.frames(half, 0)
+
+
+def test_what_grows_is_not_decoded_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = clips.write(tmp_path / "a.mp4", clips.scenes("red", "blue", size=(640, 480)), every=8)
+    assert len(video.frames(path)) == 2
+    monkeypatch.setattr(video, "_BUDGET", 100_000)
+    monkeypatch.setattr(video, "_LEAST", 0)
+    with pytest.raises(InputError, match="takes too long to decode"):
+        video.frames(path)
 
 
 def test_sound_alone(tmp_path: Path) -> None:

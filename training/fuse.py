@@ -229,9 +229,10 @@ def dry_run(settings: FuseSettings) -> None:
     def batch(size: int) -> dict[str, Tensor]:
         config = model.config
         side = parts.tower.config.image_size
+        words = min(24, config.question_tokens)
         shape = (3, side, side) if pixels else (config.grid[0] * config.grid[1], config.vision_size)
         return {
-            "input_ids": torch.zeros(size, 24, dtype=torch.long, device=device),
+            "input_ids": torch.zeros(size, words, dtype=torch.long, device=device),
             "pixel_values": torch.zeros(size, *shape, device=device),
             "pictures": torch.arange(size, device=device),
         }

@@ -78,7 +78,7 @@ def fit(
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _memory_is_full(error):
                 raise
-            raise VQAError(_SMALLER) from error
+            raise VQAError(_smaller(settings)) from error
         finally:
             shown.stop()
         checked = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
@@ -89,10 +89,15 @@ def fit(
     return trainer
 
 
-_SMALLER = (
-    "the memory is full: set gradient_checkpointing=true, a smaller row_tokens, quantize=4bit or "
-    "train.language=lora; `vqa train CONFIG --dry-run` tells what each of them takes"
-)
+def _smaller(settings: RunSettings) -> str:
+    if not isinstance(settings, TrainSettings):
+        return (
+            "the memory is full: take fewer at once (batch or row_questions), or freeze the encoder"
+        )
+    return (
+        "the memory is full: set gradient_checkpointing=true, a smaller row_tokens, quantize=4bit "
+        "or train.language=lora; `vqa train CONFIG --dry-run` tells what each of them takes"
+    )
 
 
 def _memory_is_full(error: BaseException) -> bool:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqa import embedded, parts
+from vqa import alignment, embedded, parts
 from vqa.errors import InputError
-from vqa.fusion import MODEL_TYPE
+from vqa.fusion import MODEL_TYPE as FUSION
+
+SHARED_SPACE = "shared space"  # the kind that answers no questions: for search and labels
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Entry:
     """A model that can be named here."""
 
     name: str
-    kind: str  # embedded, LLaVA, adapter, fusion
+    kind: str  # embedded, LLaVA, adapter, fusion, shared space
     state: str
     bytes: int
     directory: str | None
@@ -91,9 +93,14 @@ def _entry(directory: Path, name: str) -> Iterator[Entry]:
             kind, state = "adapter", f"on {base}" if base else "names no base"
         else:
             config = read_json(directory / "config.json")
-            if config.get("model_type") == MODEL_TYPE:
+            model_type = config.get("model_type")
+            if model_type == FUSION:
                 kind, state = "fusion", f"{config.get('vision')}, {config.get('answers')} answers"
-            elif config.get("model_type") == "llava":
+            elif model_type == alignment.MODEL_TYPE:
+                kind, state = SHARED_SPACE, f"{config.get('vision')} + {config.get('text')}"
+            elif model_type in alignment.HUB_TYPES:
+                kind, state = SHARED_SPACE, str(model_type)
+            elif model_type == "llava":
                 # transformers leaves out what is LLaVA 1.5's
                 vision = (config.get("vision_config") or {}).get("model_type", "clip_vision_model")
                 language = (config.get("text_config") or {}).get("model_type", "llama")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ MAX_HOURS = 1.0
 # By content, never by name. The format is told to the reader: left to guess, FFmpeg would also take
 # playlists, which make it open other files and addresses.
 _FORMATS: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (re.compile(rb"....ftyp(?!heic|heix|mif1|msf1|hevc|avi[fs])", re.DOTALL), "mov"),
+    (re.compile(rb"....ftyp(?!he[iv][cmsx]|m[is]f1|avi[fs])", re.DOTALL), "mov"),
     (re.compile(rb"....(moov|mdat|wide|free|skip)", re.DOTALL), "mov"),  # QuickTime of old
     (re.compile(rb"\x1a\x45\xdf\xa3"), "matroska"),  # WebM too
     (re.compile(rb"RIFF....AVI ", re.DOTALL), "avi"),
@@ -45,6 +46,7 @@ _MAX_PIXELS = 64_000_000  # of one frame, as for pictures
 _LIMITS = {"max_pixels": str(_MAX_PIXELS)}
 _STREAMS = 64  # at most have the limits from the start
 _BUDGET = 6_000_000_000  # pixels decoded at most: 3,000 frames of 1920 x 1080
+_LEAST = 8  # frames decoded for one look, however large they are
 _MAX_PACKETS = 1_000_000  # read to find out how long a video is that does not say it
 
 
@@ -64,6 +66,8 @@ def is_video(source: Source) -> bool:
     if isinstance(source, bytes):
         return _format(source[:16]) is not None
     try:
+        if not stat.S_ISREG(os.stat(source).st_mode):  # to read of a pipe would wait for it
+            return False
         with open(source, "rb") as file:
             return _format(file.read(16)) is not None
     except (OSError, ValueError):
@@ -228,7 +232,9 @@ def _start(stream: Any) -> float:
 def _looks(container: Any, stream: Any, times: Sequence[float], name: str) -> Iterator[Frame]:
     """Decode one frame for each time, or the last before it that is within the budget."""
     size = stream.codec_context.width * stream.codec_context.height
-    each = max(8, int(_BUDGET / size / len(times)))  # frames decoded for one look
+    # a stream may begin tiny and grow: what is decoded is counted too
+    left = max(_BUDGET, _LEAST * size * len(times))
+    each = max(_LEAST, int(_BUDGET / size / len(times)))  # frames decoded for one look
     rate = float(stream.average_rate or 30)
     start = _start(stream)
     decoded = _decoded(container, stream)
@@ -239,9 +245,12 @@ def _looks(container: Any, stream: Any, times: Sequence[float], name: str) -> It
             decoded = _decoded(container, stream)
         found = None
         for number, frame in enumerate(decoded):
+            left -= frame.width * frame.height if frame is not None else 0
             if frame is not None and frame.pts is not None:
                 found = frame
                 position = float(frame.pts * stream.time_base) - start
+            if left < 0:
+                raise InputError(f"{name} takes too long to decode: make its frames smaller.")
             if position + 0.5 / rate >= time or number + 1 >= each:
                 break
         if found is not None and position > last:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -18,7 +19,7 @@ from tests.cli.run import environment
 from vqa.alignment import search
 from vqa.alignment.index import RECORD, PictureIndex, Stamp
 from vqa.alignment.loading import DualEncoder
-from vqa.alignment.search import find, find_like, index_folder, open_index
+from vqa.alignment.search import find, find_like, index_folder, open_index, pictures_in
 from vqa.errors import InputError
 from vqa.images import load_image
 
@@ -85,7 +86,7 @@ def test_another_model_another_folder_and_no_index_are_refused(
         index_folder(photos / "more", out, encoder)
     with pytest.raises(InputError, match="no such index"):
         PictureIndex.open(tmp_path / "nothing")
-    with pytest.raises(InputError, match="is not an index"):
+    with pytest.raises(InputError, match="is no index, or a damaged one"):
         PictureIndex.open(photos)
     with pytest.raises(InputError, match="is no index: name another"):
         index_folder(photos, photos / "more", encoder)
@@ -172,3 +173,74 @@ def test_killed_it_goes_on(tmp_path: Path, clip: Path, encoder: DualEncoder) -> 
     assert len(open_index(out, encoder)) == 40
     assert len(list(out.glob("*.usearch"))) <= 2 and not list(out.glob(".*.tmp"))
     assert os.path.exists(out / RECORD)
+
+
+def test_photos_of_phones_are_found_and_hidden_ones_are_not(photos: Path) -> None:
+    pillow_heif.register_heif_opener()
+    Image.new("RGB", (32, 32), "red").save(photos / "phone.HEIC", format="HEIF")
+    (photos / ".Trash").mkdir()
+    for hidden in (photos / ".Trash" / "deleted.png", photos / ".thumb.png"):
+        Image.new("RGB", (9, 9)).save(hidden)
+    names = [path.name for path in pictures_in(photos)]
+    assert "phone.HEIC" in names and len(names) == 7
+    assert [name for name in names if name in ("deleted.png", ".thumb.png")] == []
+
+
+def test_a_first_save_that_failed_does_not_stand_in_the_way(
+    photos: Path, tmp_path: Path, encoder: DualEncoder
+) -> None:
+    out = tmp_path / "index"
+    index_folder(photos, out, encoder)
+    (out / RECORD).unlink()
+    (out / ".index.json.1234.tmp").write_text("{")
+    assert index_folder(photos, out, encoder).added == 6
+    assert len(open_index(out, encoder)) == 6
+    (out / RECORD).unlink()
+    (out / "mine.txt").write_text("something of the user's")
+    with pytest.raises(InputError, match="is no index: name another"):
+        index_folder(photos, out, encoder)
+
+
+def test_names_that_are_no_text_stay_as_they_are(
+    photos: Path, tmp_path: Path, encoder: DualEncoder
+) -> None:
+    for number, name in enumerate((b"\xe8.png", b"\xe9.png")):
+        picture = Image.new("RGB", (20 + number, 20), "pink")
+        picture.save(photos / "made.png")
+        os.rename(photos / "made.png", os.fsencode(photos) + b"/" + name)
+    out = tmp_path / "index"
+    assert index_folder(photos, out, encoder).added == 8
+    again = index_folder(photos, out, encoder)
+    assert (again.added, again.kept, again.removed) == (0, 8, 0)
+    assert all(hit.image.is_file() for hit in find(open_index(out, encoder), encoder, "red", 8))
+    with pytest.raises(InputError, match="is no text"):
+        find(open_index(out, encoder), encoder, "caf\udce9")
+
+
+def test_a_picture_whose_link_leads_nowhere_leaves_the_index(
+    photos: Path, tmp_path: Path, encoder: DualEncoder
+) -> None:
+    out = tmp_path / "index"
+    index_folder(photos, out, encoder)
+    (photos / "red.png").unlink()
+    (photos / "red.png").symlink_to(photos / "nowhere")
+    done = index_folder(photos, out, encoder)
+    assert done.removed == 1 and "red.png: no such file" in done.broken[0]
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "a.png").symlink_to(alone / "nowhere")
+    with pytest.raises(InputError, match="none of its pictures can be opened"):
+        index_folder(alone, tmp_path / "other", encoder)
+
+
+def test_an_index_whose_folder_is_away_is_not_emptied_for_another(
+    photos: Path, tmp_path: Path, encoder: DualEncoder
+) -> None:
+    out = tmp_path / "index"
+    index_folder(photos, out, encoder)
+    photos.rename(tmp_path / "away")
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "other" / "new.png")
+    with pytest.raises(InputError, match="is the index of"):
+        index_folder(tmp_path / "other", out, encoder)
+    assert len(open_index(out, encoder)) == 6

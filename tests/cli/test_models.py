@@ -80,8 +80,18 @@ def test_models_adapters_runs_and_the_hubs_cache_are_listed(place: Path) -> None
     tiny.llava_1_5(place / "mine")
     _adapter(place / "runs" / "finetune")
     tiny.llava_interleave(place.parent / "hub" / "models--some--llava" / "snapshots" / "1")
+    for name, config in (
+        ("clip", {"model_type": "clip"}),
+        ("runs/align", {"model_type": "vqa_dual_encoder", "vision": "embedded", "text": "mini"}),
+    ):
+        (place / name).mkdir(parents=True)
+        (place / name / "config.json").write_text(json.dumps(config))
     found = _entries()
-    assert list(found) == ["embedded", "mine", "runs/finetune", "some/llava"]
+    names = ["embedded", "clip", "mine", "runs/align", "runs/finetune", "some/llava"]
+    assert list(found) == names
+    assert (found["clip"]["kind"], found["clip"]["state"]) == ("shared space", "clip")
+    align = found["runs/align"]
+    assert (align["kind"], align["state"]) == ("shared space", "embedded + mini")
     assert found["mine"]["state"] == "clip_vision_model + llama"
     assert found["mine"]["bytes"] == sum(f.stat().st_size for f in (place / "mine").iterdir())
     assert (found["runs/finetune"]["kind"], found["runs/finetune"]["state"]) == (

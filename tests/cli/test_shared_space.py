@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,7 @@ def test_wrong_search_is_one_line(photos: Path, clip: Path, tmp_path: Path, capf
     assert "no pictures" in refused(
         vqa_here(capfd, "search", "index", tmp_path / "empty", "--out", index)
     )
-    assert "is not an index" in refused(
+    assert "is no index" in refused(
         vqa_here(capfd, "search", "find", "x", "--index", tmp_path / "empty")
     )
     assert "either a TEXT" in refused(vqa_here(capfd, "search", "find", "--index", index))
@@ -120,3 +121,29 @@ def test_score_caption(photos: Path, clip: Path, capfd: Capture) -> None:
     (row,) = json.loads(one.stdout)["texts"]
     assert set(row) == {"text", "similarity"} and -1 <= row["similarity"] <= 1
     assert "no such file" in refused(vqa_here(capfd, "score-caption", "none.png", "red"))
+
+
+def test_one_wrong_picture_is_one_line(photos: Path, clip: Path, capfd: Capture) -> None:
+    labels = ("--labels", "red,blue", "--model")
+    typo = vqa_here(capfd, "classify", photos / "typo.png", *labels, "/nowhere")
+    assert "no such file" in refused(typo)
+    (photos / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    assert "bad.png" in refused(vqa_here(capfd, "classify", photos / "bad.png", *labels, clip))
+
+
+def test_labels_may_stand_one_a_line(photos: Path, clip: Path, capfd: Capture) -> None:
+    done = vqa_here(capfd, "classify", photos / "red.png", "--labels", 'red\nblue\n\n"a, b"\n',
+                    "--model", clip, "--json")  # fmt: skip
+    (row,) = json.loads(done.stdout)
+    assert {label["label"] for label in row["labels"]} == {"red", "blue", "a, b"}
+
+
+def test_a_name_that_is_no_text_costs_no_table(
+    photos: Path, clip: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    os.rename(photos / "red.png", os.fsencode(photos) + b"/\xe9.png")
+    out = tmp_path / "labels.csv"
+    done = vqa_here(capfd, "classify", photos, "--labels", "red,blue", "--model", clip,
+                    "--out", out, "--json")  # fmt: skip
+    assert done.returncode == 0 and len(json.loads(done.stdout)) == 3
+    assert len(list(csv.DictReader(out.open()))) == 3

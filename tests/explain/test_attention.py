@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -165,5 +166,15 @@ def test_an_answerer_with_a_map_of_its_own(request_of: Ask) -> None:
     found = explain(Attentive(), request_of(), "a cat")
     assert (found.maps[0].values == np.eye(3)).all()
     assert found.scores is None and found.warning is None
-    with pytest.raises(InputError, match="one picture at a time"):
-        explain(Attentive(), request_of(2), "a cat")
+    first, last = explain(Attentive(), request_of(2), "a cat").maps  # it reads the last picture
+    assert not first.values.any() and (last.values == np.eye(3)).all()
+
+
+def test_attention_that_does_not_fit_is_refused_before_it_is_computed(
+    load_tiny: Load, request_of: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_tiny("llava_1_5")
+    free = type("Memory", (), {"available": 1000})
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    with pytest.raises(InputError, match="or by occlusion"):
+        attention(loaded, request_of(1), "a cat")

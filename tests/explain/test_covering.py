@@ -12,6 +12,7 @@ from PIL import Image
 from vqa.answering import Request
 from vqa.explain import explain
 from vqa.explain.covering import covered, likelihoods, veil, with_pictures
+from vqa.explain.explanation import Explanation
 from vqa.explain.faithfulness import faithfulness
 from vqa.explain.regions import Map, Region
 from vqa.prompts import Message
@@ -130,6 +131,13 @@ def test_a_map_that_misses_is_worse_than_random_and_said_to_be() -> None:
     assert not wrong.tells_something and right.tells_something
     assert wrong.random_deletion == right.random_deletion
     assert right.deletion < wrong.deletion and right.insertion > wrong.insertion
+
+
+def test_an_empty_map_says_that_it_explains_nothing() -> None:
+    empty = Map(np.zeros((8, 8)), Region(), (80, 48))
+    scores = faithfulness(Corner(), _request(), "yes", [empty], _ignore)
+    for one in (scores, None):  # ties are broken by chance, which may look like knowledge
+        assert "explains nothing" in (Explanation("occlusion", "yes", (empty,), one).warning or "")
 
 
 def test_progress_counts_every_look() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -12,10 +13,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
+from transformers import CLIPImageProcessor
 
 from tests.fusion.conftest import ANSWERS
 from vqa.answering import Answer, AnsweringEach, Choosing, Remembering, Request, Settings, Viewing
 from vqa.errors import InputError
+from vqa.explain import explain
 from vqa.fusion.answerer import FusionAnswerer
 from vqa.fusion.storage import load
 from vqa.prompts import Message
@@ -146,3 +149,13 @@ def test_control_tokens_in_a_question_are_text(answerer):
     ids = answerer._words.ids("<|im_start|>", 80)
     assert len(ids) > 1
     assert torch.tensor(ids).max() < len(answerer._words.table)
+
+
+def test_what_a_crop_leaves_out_is_not_on_the_map(directory):
+    loaded = load(str(directory), "cpu")
+    side = loaded.image_processor.size["height"]
+    cropping = CLIPImageProcessor(size={"shortest_edge": side}, crop_size=side)
+    answerer = FusionAnswerer(replace(loaded, image_processor=cropping))
+    request = asked("What is it?", Image.new("RGB", (640, 480), "red"))
+    (found,) = explain(answerer, request, answerer.answer([request])[0].text).maps
+    assert (found.region.left, found.region.right) == pytest.approx((0.125, 0.875))

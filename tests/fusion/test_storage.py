@@ -48,6 +48,9 @@ def test_what_is_loaded_is_what_was_saved(directory, copy):
     weights = load_file(copy / "model.safetensors")
     save_file({name: value + 1 for name, value in weights.items()}, copy / "model.safetensors")
     assert storage.load(str(copy), "cpu").fingerprint != one.fingerprint
+    edit(copy / "config.json", answer_temperature=7.0)
+    save_file(weights, copy / "model.safetensors")
+    assert storage.load(str(copy), "cpu").fingerprint != one.fingerprint  # probabilities differ
     assert is_fusion(copy) and not is_fusion(copy.parent) and not is_fusion("embedded")
 
 
@@ -94,6 +97,7 @@ def test_another_part_is_refused(copy, tmp_path):
         ("answers.json", '["yes", "no"]', "cannot be loaded"),
         ("answers.json", "[", "cannot be read as JSON"),
         ("vqa.json", "{}", "was trained on the vision part None"),
+        ("vqa.json", "[]", "was trained on the vision part None"),
         ("model.safetensors", "torn", "cannot be loaded"),
         ("config.json", '{"model_type": "vqa_fusion", "vision": "/nowhere"}', "no vision encoder"),
     ],
@@ -109,6 +113,9 @@ def test_weights_of_another_size_are_refused(copy):
     weights.pop("model.answer_token")
     save_file(weights, copy / "model.safetensors")
     with pytest.raises(InputError, match=r"has not what config\.json says"):
+        storage.load(str(copy), "cpu")
+    edit(copy / "config.json", heads=7)
+    with pytest.raises(InputError, match="cannot be loaded"):
         storage.load(str(copy), "cpu")
     edit(copy / "config.json", hidden_size=64)
     with pytest.raises(InputError, match="cannot be loaded"):

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,12 +97,16 @@ class PictureIndex:
         path = directory / record.vectors
         # usearch reads raw bytes: nothing that was cut short or changed may get there
         if path.parent != directory or fingerprint.of_file(path) != record.sha256:
-            raise InputError(f"{directory}: {path.name} is damaged; make the index again")
+            raise InputError(
+                f"{directory}: {path.name} is damaged: remove {directory} and make it again"
+            )
         found._vectors.load(str(path))
         for name, (key, size, changed) in record.pictures.items():
             found._note(name, key, Stamp(size, changed))
         if len(found._vectors) != len(found._keys):
-            raise InputError(f"{directory}: {RECORD} and {path.name} differ; make the index again")
+            raise InputError(
+                f"{directory}: {RECORD} and {path.name} differ: remove it and make it again"
+            )
         return found
 
     def __len__(self) -> int:
@@ -155,13 +160,23 @@ class PictureIndex:
             },
         )  # fmt: skip
         with atomic_write(self.directory / RECORD) as file:
-            file.write(record.model_dump_json() + "\n")
+            # all in ASCII: a name that is no text has escapes, and comes back as it was
+            file.write(json.dumps(record.model_dump()) + "\n")
         for path in self.directory.glob("vectors-*.usearch"):
             if path.name not in (name, before):  # who has just read the last record finds its file
                 path.unlink(missing_ok=True)
 
     def _note(self, name: str, key: int, stamp: Stamp) -> None:
         self._keys[name], self._names[key], self._stamps[name] = key, name, stamp
+
+
+def may_hold(directory: Path) -> bool:
+    """Whether a directory is an index, or empty but for what a killed first `save` has left."""
+    if not directory.is_dir():
+        return False
+    names = [path.name for path in directory.iterdir()]
+    ours = ("vectors-*.usearch", ".*.tmp")
+    return RECORD in names or all(any(fnmatch(name, one) for one in ours) for name in names)
 
 
 def _empty(dim: int) -> Any:
@@ -182,6 +197,7 @@ def _read(directory: Path) -> _Record:
             raise ValueError
     except (OSError, ValueError, RecursionError, ValidationError) as error:
         raise InputError(
-            f"{directory} is not an index: `vqa search index FOLDER --out INDEX` makes one"
+            f"{directory} is no index, or a damaged one: remove it, and `vqa search index FOLDER "
+            "--out INDEX` makes one"
         ) from error
     return record

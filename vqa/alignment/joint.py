@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from vqa.encoders import TimmVisionModel
 
-MODEL_TYPE = "vqa_dual_encoder"
 _FIRST_SCALE = {"contrastive": 20.0, "sigmoid": 10.0}
 _FIRST_BIAS = -10.0  # as in SigLIP: nearly all pairs are wrong ones
 _LARGEST_SCALE = 100.0

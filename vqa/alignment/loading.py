@@ -19,14 +19,14 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
 from vqa import fingerprint, parts
-from vqa.alignment.joint import MODEL_TYPE, JointModel, Shape, sentence_vectors
+from vqa.alignment import HUB_TYPES, MODEL_TYPE
+from vqa.alignment.joint import JointModel, Shape, sentence_vectors
 from vqa.encoders import pictures_at_once
 from vqa.errors import InputError
 from vqa.files import replaced_files
 from vqa.model import load_vision
 
 EMBEDDED = "embedded"
-_WHOLE = ("clip", "siglip", "siglip2")  # model types of transformers that hold both encoders
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
 _CLASSIFIER = "classifier.safetensors"  # beside an encoder: what it was trained with
@@ -97,6 +97,10 @@ class DualEncoder:
         for text in texts:
             if not text.strip():
                 raise InputError("a text is empty: say what the picture should show")
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise InputError(f"{_short(text)!a} is no text: {error.reason}") from error
             # a tokenizer warns of what is too long for it, which is what is asked here
             count = len(self.tokenizer(text, verbose=False).input_ids)
             if count > self.longest:
@@ -294,7 +298,7 @@ def _whole(name: str) -> DualEncoder:
         raise InputError(
             f"{name}: no such directory, and no hub could give a model of that name"
         ) from error
-    if config.model_type not in _WHOLE:
+    if config.model_type not in HUB_TYPES:
         raise InputError(
             f"{name}: a {config.model_type} model has no space that pictures and texts share; use "
             "CLIP, SigLIP, or a directory of `vqa train align`"

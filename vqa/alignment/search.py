@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
-from vqa.alignment.index import RECORD, Hit, PictureIndex, Stamp
+from vqa.alignment.index import RECORD, Hit, PictureIndex, Stamp, may_hold
 from vqa.alignment.loading import DualEncoder
 from vqa.data.readers.files import PICTURE_ENDINGS
 from vqa.errors import InputError
 from vqa.files import lock
 from vqa.images import ImageError, load_image
 
-_ENDINGS = PICTURE_ENDINGS | {".tif", ".tiff"}
-_AT_ONCE = 16  # pictures that are opened together
+_AT_ONCE = 4  # pictures that are opened together: each may be large
 _SAVE_EVERY = 60.0  # seconds of work that a kill may cost
 
 
@@ -37,17 +36,23 @@ class Indexed:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """All picture files below a folder, by name. Raises InputError where there are none."""
-    if not folder.is_dir():
+    """All picture files below a folder, by name, but for hidden ones and those in hidden folders.
+
+    Raises InputError where there are none.
+    """
+    try:
+        there = folder.is_dir()
+    except OSError as error:  # too long a name, a folder that must not be looked into
+        raise InputError(f"{folder}: {error.strerror or error}") from error
+    if not there:
         raise InputError(f"{folder}: no such folder of pictures")
-    found = [
-        Path(parent) / name
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in _ENDINGS and not name.startswith(".")
-    ]
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        visible = (name for name in names if not name.startswith("."))
+        found += [Path(parent) / n for n in visible if Path(n).suffix.lower() in PICTURE_ENDINGS]
     if not found:
-        raise InputError(f"{folder}: no pictures in it ({', '.join(sorted(_ENDINGS))})")
+        raise InputError(f"{folder}: no pictures in it ({', '.join(sorted(PICTURE_ENDINGS))})")
     return sorted(found)
 
 
@@ -84,19 +89,22 @@ def index_folder(
     """
     folder = folder.resolve()
     paths = {path.relative_to(folder).as_posix(): path for path in pictures_in(folder)}
-    if out.exists() and not (out.is_dir() and (any(out.glob(RECORD)) or not any(out.iterdir()))):
+    if out.exists() and not may_hold(out):
         raise InputError(f"{out} is there already and is no index: name another --out")
     done = Indexed()
     with lock(out):
-        index = _begin(folder, out, encoder)
-        gone = [name for name in index.stamps() if name not in paths]
+        index = _begin(folder, out, encoder, paths)
+        stamps = {name: stamp for name, path in paths.items() if (stamp := _stamp(path))}
+        done.broken += [
+            f"{paths[n]}: no such file, or a broken link" for n in sorted(paths.keys() - stamps)
+        ]
+        gone = [name for name in index.stamps() if name not in stamps]
         index.remove(gone)
         done.removed = len(gone)
-        stamps = {name: stamp for name, path in paths.items() if (stamp := _stamp(path))}
-        todo = [paths[name] for name in stamps if index.stamps().get(name) != stamps[name]]
+        new = [name for name in stamps if index.stamps().get(name) != stamps[name]]
         # a picture that was changed and is broken now must not be found as it was
-        changed = [name for name in stamps if name in index.stamps() and paths[name] in set(todo)]
-        index.remove(changed)
+        index.remove([name for name in new if name in index.stamps()])
+        todo = [paths[name] for name in new]
         done.kept = len(index)
         saved, seen = time.monotonic(), 0
         for good, images in opened(todo, done.broken.append):
@@ -105,6 +113,7 @@ def index_folder(
                 vectors = encoder.pictures(images).numpy()  # [B, d]
                 index.add(names, [stamps[name] for name in names], vectors)
                 done.added += len(good)
+            del images  # before the next ones are opened
             seen += min(_AT_ONCE, len(todo) - seen)
             tell(done.kept + seen, len(paths))
             if time.monotonic() - saved > _SAVE_EVERY:
@@ -135,11 +144,12 @@ def find_like(
     return index.nearest(encoder.pictures([image])[0].numpy(), top_k)
 
 
-def _begin(folder: Path, out: Path, encoder: DualEncoder) -> PictureIndex:
+def _begin(folder: Path, out: Path, encoder: DualEncoder, names: Container[str]) -> PictureIndex:
     if not (out / RECORD).exists():
         return PictureIndex(out, encoder.name, encoder.fingerprint, encoder.dim, folder)
     index = open_index(out, encoder)
-    if index.folder != folder and index.folder.is_dir():
+    moved = any(name in names for name in index.stamps())
+    if index.folder != folder and (index.folder.is_dir() or not moved):
         raise InputError(f"{out} is the index of {index.folder}: name another --out for {folder}")
     index.folder = folder  # the pictures were moved with their folder
     return index
@@ -148,10 +158,12 @@ def _begin(folder: Path, out: Path, encoder: DualEncoder) -> PictureIndex:
 def check_model(index: PictureIndex, encoder: DualEncoder) -> None:
     """Raise InputError where another model has made the index: its vectors mean other things."""
     if index.fingerprint != encoder.fingerprint:
+        made = f"{index.model} ({index.fingerprint[:8]})"
+        here = f"{encoder.name} ({encoder.fingerprint[:8]})"
+        other = f"give --model {index.model}, or " if index.model != encoder.name else ""
         raise InputError(
-            f"{index.directory} was made by the model {index.model} ({index.fingerprint[:8]}), not "
-            f"by {encoder.name} ({encoder.fingerprint[:8]}): give --model {index.model}, or make "
-            "the index again under another name"
+            f"{index.directory} was made by the model {made}, not by {here}: {other}make the index "
+            "again under another name"
         )
 
 

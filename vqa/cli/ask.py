@@ -78,10 +78,7 @@ def ask(
         answer = _print_as_it_comes(answerer, request)
     else:  # what has been printed could not be taken back
         (answer,) = answerer.answer([request])
-        if not is_sure(answer, min_confidence):
-            typer.echo("not sure")
-            return
-        typer.echo(answer.text)
+        typer.echo(answer.text if is_sure(answer, min_confidence) else "not sure")
     if answer.finish == "length":
         cut = f"vqa: the answer was cut off after {answer.new_tokens} tokens (--max-new-tokens)"
         typer.echo(cut, err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqa.cli import options
-from vqa.errors import InputError, VQAError
+from vqa.errors import InputError
 
 if TYPE_CHECKING:
     from vqa.alignment.classify import Classifier, Labelled
@@ -39,10 +38,13 @@ def classify(
     """Tell which of the labels fits each picture, without any training on them."""
     from vqa.alignment.classify import Classifier, check_labels
     from vqa.cli.progress import shown
+    from vqa.cli.tables import as_json as json_of
     from vqa.cli.tables import one_line
 
-    names = check_labels(next(csv.reader([labels], skipinitialspace=True), []))
+    names = check_labels(_split(labels))
     paths = _paths(photos)
+    if out is not None and out.is_dir():
+        raise InputError(f"{out} is a directory: name a file in it.")
     folder = any(photo.is_dir() for photo in photos)
     if folder and out is None and not as_json:
         raise InputError("a folder's labels go into a table: give --out FILE.csv, or --json")
@@ -50,18 +52,19 @@ def classify(
     broken: list[str] = []
     with shown("classify") as tell:
         found = list(_labelled(classifier, paths, top_k, broken, tell))
+    if len(broken) == len(paths) == 1:
+        raise InputError(broken[0])
     for line in broken:
         typer.echo(f"vqa: {line}", err=True)
     if not found:
-        raise InputError(f"none of {len(paths)} pictures can be opened" if len(paths) > 1
-                         else broken[0])  # fmt: skip
+        raise InputError(f"none of {len(paths)} pictures can be opened")
     if out is not None:
         _write(out, found)
     if as_json:
         rows = [
             {"image": str(path), "labels": [vars(label) for label in best]} for path, best in found
         ]
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        typer.echo(json_of(rows))
     elif out is None:
         for path, best in found:
             if len(paths) > 1:
@@ -81,6 +84,8 @@ def score_caption(
     device: options.Device = "auto",
 ) -> None:
     """Tell how well texts fit a picture: cosine similarity, and of several which is likeliest."""
+    from vqa.cli.tables import as_json as json_of
+    from vqa.cli.tables import one_line
     from vqa.images import load_image
 
     image = load_image(photo)  # what is wrong with it is said before the model is loaded
@@ -98,13 +103,20 @@ def score_caption(
         for row, value in zip(rows, torch.softmax(encoder.scale * found, 0).tolist(), strict=True):
             row["probability"] = value
     if as_json:
-        typer.echo(json.dumps({"image": str(photo), "texts": rows}, indent=2, ensure_ascii=False))
+        typer.echo(json_of({"image": str(photo), "texts": rows}))
         return
-    from vqa.cli.tables import one_line
-
     for row in rows:
         share = f"  {row['probability']:6.1%}" if "probability" in row else ""
         typer.echo(f"{row['similarity']:+.3f}{share}  {one_line(row['text'])}")
+
+
+def _split(labels: str) -> list[str]:
+    """The labels between commas, or one a line; quotes hold a comma that is part of one."""
+    lines = [line for line in labels.splitlines() if line.strip()]
+    try:
+        return next(csv.reader([",".join(lines)], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise InputError(f"--labels: {error}") from error
 
 
 def _paths(photos: list[Path]) -> list[Path]:
@@ -113,6 +125,8 @@ def _paths(photos: list[Path]) -> list[Path]:
     found: list[Path] = []
     for photo in photos:
         found += pictures_in(photo) if photo.is_dir() else [photo]
+    if len(found) == 1 and not found[0].exists():  # told before the model is loaded
+        raise InputError(f"{found[0]}: no such file")
     return found
 
 
@@ -127,21 +141,19 @@ def _labelled(
             done += 1
             yield path, classifier.of(image, top_k)
             tell(done + len(broken), len(paths))
+        images.clear()  # before the next ones are opened
 
 
 def _write(out: Path, found: list[tuple[Path, list[Labelled]]]) -> None:
     from vqa.files import atomic_write
 
     most = max(len(best) for _, best in found)
-    try:
-        with atomic_write(out) as file:
-            table = csv.writer(file, lineterminator="\n")
-            places = range(1, most + 1)
-            table.writerow(
-                ["image", *(f"{n}_{k}" for k in places for n in ("label", "probability"))]
-            )
-            for path, best in found:
-                cells = [cell for b in best for cell in (b.label, f"{b.probability:.4f}")]
-                table.writerow([str(path), *cells])
-    except UnicodeEncodeError as error:
-        raise VQAError(f"{out}: a file's name is no text: {error.reason}") from error
+    with atomic_write(out) as file:
+        table = csv.writer(file, lineterminator="\n")
+        places = range(1, most + 1)
+        table.writerow(["image", *(f"{n}_{k}" for k in places for n in ("label", "probability"))])
+        for path, best in found:
+            cells = [cell for b in best for cell in (b.label, f"{b.probability:.4f}")]
+            # a name that is no text must not cost the table
+            name = str(path).encode(errors="backslashreplace").decode()
+            table.writerow([name, *cells])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -34,6 +35,9 @@ def check(out: Path | None, by: Literal["attention", "occlusion"]) -> None:
         raise InputError(f"--explain {out}: the picture is a PNG, so name it {out.stem}.png.")
     if out.is_dir():
         raise InputError(f"--explain {out} is a directory: name a file in it.")
+    parent = next(path for path in out.absolute().parents if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"--explain {out}: {parent} cannot be written to: name another place.")
 
 
 def check_answerer(answerer: Answerer, by: Literal["attention", "occlusion"]) -> None:
@@ -51,6 +55,10 @@ def write(
     from vqa.explain import explain
     from vqa.explain.picture import write_picture
 
+    if not answer.text.strip():
+        warning = "the answer is empty: there is nothing to explain"
+        typer.echo(f"vqa: {warning}", err=True)
+        return {"path": None, "by": by, "warning": warning}
     with shown("explaining", "looks") as tell:
         found = explain(answerer, request, answer.text, by=by, progress=tell)
     pictures = [image for message in request.messages for image in message.images]

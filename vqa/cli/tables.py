@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,16 @@ def one_line(text: object, most: int = 200) -> str:
     line = " ".join(str(text).split())
     line = "".join(char if char.isprintable() else "?" for char in line)
     return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def as_json(value: object) -> str:
+    """JSON with letters as they are; with escapes where a file's name is no text."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=2)
+    return text
 
 
 def counted(number: int, what: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from vqa.answering import Choosing, Request
@@ -33,7 +34,8 @@ def explain(
     """Make a map of each picture of `request` that tells what `answer` rests on, and score it.
 
     By `attention` it comes from inside the model: a `LocalEngine`, or any answerer with a method
-    `attention_map(request)` that gives [H, W] over its only picture. By `occlusion`, parts of the
+    `attention_map(request)` that gives [H, W] over the picture that was last shown, which is all it
+    reads, and a method `region(size)` for what it sees of one. By `occlusion`, parts of the
     pictures are covered, `grid` x `grid` of them: any answerer that can choose will do. Scores take
     an answerer that can choose, too. `progress` is called with how many versions of the pictures
     have been looked at and of how many. What the answerer remembers may be pushed out.
@@ -98,6 +100,8 @@ def check(answerer: Any, by: By) -> None:
 
 def _regions(answerer: Any, pictures: list[Image.Image]) -> list[Region]:
     """What the answerer sees of each picture; all of it where nothing else is known."""
+    if hasattr(answerer, "region"):
+        return [answerer.region(picture.size) for picture in pictures]
     loaded = getattr(answerer, "loaded", None)
     if loaded is None:
         return [Region()] * len(pictures)
@@ -109,9 +113,14 @@ def _attention(
     answerer: Any, request: Request, answer: str, pictures: list[Image.Image]
 ) -> tuple[list[Region], list[Any]]:
     if hasattr(answerer, "attention_map"):
-        if len(pictures) > 1:
-            raise InputError(f"{answerer.name}: it explains answers about one picture at a time.")
-        return [Region()], [answerer.attention_map(request)]
+        found = answerer.attention_map(request)
+        last = max(n for n, picture in enumerate(pictures) if picture is _last_shown(request))
+        maps = [found if n == last else np.zeros_like(found) for n in range(len(pictures))]
+        return _regions(answerer, pictures), maps
     from vqa.explain.attention import attention
 
     return _regions(answerer, pictures), attention(answerer.loaded, request, answer)
+
+
+def _last_shown(request: Request) -> Image.Image:
+    return next(m.images[-1] for m in reversed(request.messages) if m.images)

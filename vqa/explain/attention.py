@@ -16,6 +16,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -68,6 +69,7 @@ def attention(loaded: Loaded, request: Request, answer: str) -> list[Values]:
             f"The conversation with its answer takes {len(chosen)} tokens; the model holds "
             f"{context}: use fewer pictures or a shorter text."
         )
+    _check_memory(loaded, len(chosen))
     ids = torch.tensor([*chosen.prompt.ids.tolist(), *chosen.ids])  # [L]
     is_image = torch.zeros(len(ids), dtype=torch.bool)
     is_image[: len(chosen.prompt)] = torch.from_numpy(chosen.prompt.is_image)
@@ -75,7 +77,10 @@ def attention(loaded: Loaded, request: Request, answer: str) -> list[Values]:
     try:
         features = _features(loaded, pictures)  # [pictures * N, Dt]
         effect = attention_effect(loaded.model, ids, len(chosen.prompt), is_image, features)
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not full and "DefaultCPUAllocator" not in str(error):  # torch has no type for it
+            raise
         raise VQAError(
             "The device's memory is full: use a smaller model, the CPU, or --explain-by occlusion."
         ) from error
@@ -85,6 +90,23 @@ def attention(loaded: Loaded, request: Request, answer: str) -> list[Values]:
     maps = [smoothed(one.reshape(side, side).double().numpy()) for one in by_picture]
     highest = max(float(one.max()) for one in maps) or 1.0
     return [one / highest for one in maps]
+
+
+def _check_memory(loaded: Loaded, tokens: int) -> None:
+    """Raise InputError where a CPU has no room for the attention of so many tokens.
+
+    Every layer keeps its attention for the way back, and the middle ones get a gradient as large.
+    """
+    if loaded.model.device.type != "cpu":  # other devices refuse by themselves
+        return
+    config = loaded.model.config.text_config
+    needed = 2 * 4 * config.num_hidden_layers * config.num_attention_heads * tokens**2
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"The attention of {tokens} tokens takes about {needed / 1e9:.1f} GB of memory, and "
+            f"{free / 1e9:.1f} GB are free: explain a shorter conversation, or by occlusion."
+        )
 
 
 def attention_effect(

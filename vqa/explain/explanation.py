@@ -23,6 +23,8 @@ class Explanation:
     @property
     def warning(self) -> str | None:
         """What to say of maps that tell nothing."""
+        if not any(one.values.any() for one in self.maps):
+            return "This map explains nothing: no part of the picture makes the answer likelier."
         if self.scores is None or self.scores.tells_something:
             return None
         return "This map explains nothing: it is no better than random maps."

@@ -32,7 +32,7 @@ def occlusion(
     put to the window's middle. Loss and gain are differences of log probabilities, from the whole
     picture and from one that is covered everywhere; below 0 they count as 0. Neither alone is
     enough: covering anything makes some answers less sure, and a bare corner may suggest them.
-    Where no part alone gives anything, the map is the loss.
+    Where no part gives both, the map is the loss.
     """
     pictures = pictures_of(request)
     versions = _versions(pictures, regions, grid)
@@ -41,7 +41,8 @@ def occlusion(
     for bare, *rest in np.array(found).reshape(len(pictures), -1):
         without, alone = np.array(rest).reshape(2, grid, grid)
         loss, gain = np.clip(whole - without, 0, None), np.clip(alone - bare, 0, None)
-        maps.append(loss * gain if gain.any() else loss)
+        both = loss * gain
+        maps.append(both if both.any() else loss)
     return maps
 
 

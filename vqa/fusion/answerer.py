@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqa.answering import Answer, Request, Seconds
+from vqa.encoders import encoder_spec
 from vqa.engine.counts import Counts
 from vqa.engine.features import Features
 from vqa.engine.prompt import PictureIdentity
 from vqa.engine.sampling import Draw, choose
 from vqa.engine.view import view
 from vqa.errors import InputError
+from vqa.explain.regions import Region, seen
 from vqa.fusion.words import padded
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class FusionAnswerer:
         self._max_batch = max_batch
         self._identities = PictureIdentity()
         self._image_processor = loaded.image_processor
+        self._patch_size = encoder_spec(loaded.model.model.vision_tower.config).patch_size
         processor: Any = SimpleNamespace(image_processor=loaded.image_processor)
         model: Any = loaded.model
         self._features = Features(model, processor, self.counts, feature_bytes)
@@ -144,6 +147,10 @@ class FusionAnswerer:
         grid = self._model.config.grid
         found: NDArray[np.float32] = weights.mean((0, 1, 2)).reshape(grid).float().cpu().numpy()
         return found  # [H, W]
+
+    def region(self, size: tuple[int, int]) -> Region:
+        """Which part of a picture of `size` (width, height) the encoder sees."""
+        return seen(self._image_processor, size, self._patch_size)
 
     def view(self, picture: Image.Image) -> Image.Image:
         """The picture after the resizing and cropping that the encoder's picture goes through."""

@@ -54,8 +54,10 @@ class LoadedFusion:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of all weights, the parts' included, and of the answers."""
-        return fingerprint.of_json([fingerprint.of_module(self.model), self.answers.texts])
+        """Identity of all weights, the parts' too, of the answers and of the calibration."""
+        weights = [fingerprint.of_module(self.model), _of_table(self.words)]
+        temperature = self.model.config.answer_temperature
+        return fingerprint.of_json([*weights, self.answers.texts, temperature])
 
 
 def open_parts(vision: str, language: str) -> Parts:
@@ -143,14 +145,14 @@ def load(name: str, device: str = "auto") -> LoadedFusion:
         absent = [key for key in missing if config.own_vision or not _of_vision(key)]
         if absent or unexpected or config.answers != len(answers):
             raise ValueError(f"it has not what config.json says ({(absent + unexpected)[:1]})")
-    except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+    except (AssertionError, OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise InputError(
             f"{directory / WEIGHTS}: cannot be loaded: {_first_line(error)}; train it again"
         ) from error
     model.eval().requires_grad_(False)
     try:
         model.to(_device(device))
-    except RuntimeError as error:
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"--device {device}: {_first_line(error)}") from error
     return LoadedFusion(model, parts.image_processor, parts.words, answers, name)
 
@@ -167,8 +169,8 @@ def _of_vision(name: str) -> bool:
     return name.startswith("model.vision_tower.")
 
 
-def _check(name: str, record: dict[str, Any], parts: Parts) -> None:
-    recorded = record.get("parts")
+def _check(name: str, record: Any, parts: Parts) -> None:
+    recorded = record.get("parts") if isinstance(record, dict) else None
     for kind, found in parts.fingerprints.items():
         wanted = recorded.get(kind) if isinstance(recorded, dict) else None
         if not isinstance(wanted, dict) or wanted.get("fingerprint") != found:

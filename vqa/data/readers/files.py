@@ -6,7 +6,9 @@ from pathlib import Path
 
 from vqa.errors import InputError
 
-PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
+PICTURE_ENDINGS = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
+)
 
 
 def lines(path: Path) -> list[str]:
