@@ -16,6 +16,7 @@ from typing import Annotated
 
 import matplotlib
 import typer
+from PIL import ImageOps
 from transformers.utils.logging import disable_progress_bar
 
 from vqa.answering import Settings
@@ -73,18 +74,15 @@ def _show(asked: list[tuple[str, str]], answers: list[str], out: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, places = pyplot.subplots(ROWS, COLUMNS, figsize=(12, 13.5), layout="constrained")
+    figure, places = pyplot.subplots(ROWS, COLUMNS, figsize=(12, 12), layout="constrained")
     for place, (picture, question), answer in zip(places.flat, asked, answers, strict=True):
         image = load_image(picture)
-        image.thumbnail((240, 240))
-        place.imshow(image)
-        place.set_anchor("S")
-        place.axis("off")
+        place.imshow(ImageOps.pad(image, (240, 240), color="white"))
+        place.set_xticks([])
+        place.set_yticks([])
+        place.spines[:].set_visible(False)
         place.set_title(_wrapped(question), fontsize=9, loc="left")
-        place.text(
-            0, -0.04, _wrapped(answer), transform=place.transAxes, va="top", weight="bold",
-            fontsize=9,
-        )  # fmt: skip
+        place.set_xlabel(_wrapped(answer), fontsize=9, weight="bold", loc="left")
     figure.savefig(out, dpi=80, pil_kwargs={"quality": 80})
 
 
