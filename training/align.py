@@ -16,8 +16,18 @@ from pydantic import Field, computed_field
 from rich.console import Console
 from torch import Tensor, nn
 
-from training.align_rows import Held, Pairs, Planned, plan, prepare, steps_of
+from training.align_rows import (
+    Held,
+    Pairs,
+    Planned,
+    plan,
+    prepare,
+    seconds_of_features,
+    steps_of,
+)
+from training.dry_run import Outlook, show, timed
 from training.loop import RowTrainer, fit
+from training.memory import Estimate, available, kept_by_autograd, own_memory
 from training.processes import device_of, join
 from training.record import begin, describe, end
 from training.report import print_report
@@ -25,7 +35,7 @@ from training.resume import refuse_another
 from training.settings import Section
 from vqa import fingerprint
 from vqa.alignment import loading
-from vqa.alignment.joint import JointModel, Shape
+from vqa.alignment.joint import Head, JointModel, Shape
 from vqa.alignment.loading import DualEncoder
 from vqa.alignment.losses import alike, contrastive, gathered, sigmoid
 from vqa.files import replaced_files
@@ -134,14 +144,56 @@ def run(settings: AlignSettings) -> None:
 
 
 def dry_run(settings: AlignSettings) -> None:
-    """Print what `run` would train on and for how many steps; nothing is written."""
+    """Print what `run` would do, take and last; nothing is written."""
+    program = own_memory()
     planned = plan(settings)
-    print_report(report(_compose(settings).model))
-    _say(planned)
+    encoder = _compose(settings)
+    model = encoder.model.train()
+    device = device_of(settings)  # type: ignore[arg-type]
     pairs = len(planned.data.of(planned.trained))
-    steps = steps_of(settings, pairs)
-    line = f"{steps} steps of {min(settings.batch, pairs)} pairs"
-    Console().print(line, highlight=False)
+    size = min(settings.batch, pairs)
+
+    def loss(count: int) -> Tensor:
+        side = encoder.model.vision_tower.config.image_size
+        shape = (3, side, side) if settings.train.vision else (_width(model.picture_head),)
+        seen = torch.zeros(count, *shape, device=device)
+        said = torch.zeros(count, _width(model.text_head), device=device)
+        numbers = torch.arange(count, device=device)
+        pictures, texts = model(seen, said)  # [count, d] each
+        return loss_of(model, pictures, texts, alike(numbers, numbers))
+
+    def hours() -> float:
+        seconds = timed(lambda: loss(size).backward()) * steps_of(settings, pairs)
+        return (seconds + seconds_of_features(settings, encoder, planned)) / 3600
+
+    needed = Estimate(
+        weights=sum(p.nbytes for p in model.parameters()),
+        trained=3 * 4 * sum(p.numel() for p in model.parameters() if p.requires_grad),
+        activations=kept_by_autograd(model, lambda: loss(size)),
+        program=program,
+        modules=tuple(report(model)),
+    )
+    free = available(device)
+    fits = needed.fits(free)
+    show(
+        Outlook(
+            settings=settings.model_dump(mode="json"),
+            rows=pairs,
+            pictures=len(planned.trained),
+            validation_rows=len(planned.measured),
+            packed_rows=max(1, pairs // size),
+            steps=steps_of(settings, pairs),
+            memory=needed,
+            available=free,
+            advice=() if fits else (f"batch={max(2, size // 8)}", "train.vision=false"),
+            hours=hours() if fits else None,
+        )
+    )
+    _say(planned)
+
+
+def _width(head: Head) -> int:
+    return head.linear.in_features
 
 
 def _compose(settings: AlignSettings) -> DualEncoder:

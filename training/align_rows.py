@@ -18,6 +18,7 @@ from rich.progress import Progress
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from training.dry_run import timed
 from training.features import SHARD, FeatureCache, fingerprints
 from vqa import cache, fingerprint
 from vqa.alignment.joint import JointModel, text_features
@@ -228,6 +229,26 @@ def prepare(settings: AlignSettings, encoder: DualEncoder, planned: Planned) -> 
         len(pairs),
         len(planned.trained),
     )
+
+
+_TIMED = 4  # pictures, and texts, that a guess is made from
+
+
+def seconds_of_features(settings: AlignSettings, encoder: DualEncoder, planned: Planned) -> float:
+    """About how long the features take that no run has left behind."""
+    data, seconds = planned.data, 0.0
+    known = FeatureCache(_directory(encoder, "text"))
+    texts = [text for text in data.texts if _key(text) not in known]
+    if texts:
+        few = texts[:_TIMED]
+        seconds += timed(lambda: encoder.texts(few)) * len(texts) / len(few)
+    known = FeatureCache(_directory(encoder, "vision"))
+    paths = [p for p, key in zip(data.pictures, data.prints, strict=True) if key not in known]
+    if paths and not settings.train.vision:
+        some = paths[:_TIMED]
+        each = timed(lambda: encoder.pictures([load_image(path) for path in some])) / len(some)
+        seconds += each * len(paths)
+    return seconds
 
 
 def _numbers(chosen: NDArray[np.bool_]) -> NDArray[np.int32]:

@@ -152,9 +152,15 @@ def test_bad_data_is_one_line(towers: tuple[str, str], data: Path, tmp_path: Pat
         run(write(towers, None, tmp_path / "run"))
 
 
+@pytest.mark.parametrize("vision", [False, True])
 def test_dry_run_writes_nothing(
-    towers: tuple[str, str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(write(towers, data, tmp_path / "run"), dry_run=True)
-    assert "steps of 8 pairs" in capsys.readouterr().out
-    assert not (tmp_path / "run").exists()
+    towers: tuple[str, str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    vision: bool,
+) -> None:  # fmt: skip
+    before = sorted(tmp_path.rglob("*"))
+    run(write(towers, data, tmp_path / "run", train={"vision": vision}), dry_run=True)
+    said = capsys.readouterr().out
+    for part in ("memory at its peak: about", "on this machine", "steps"):
+        assert part in said
+    left = set(tmp_path.rglob("*")) - set(before)
+    assert {path.suffix for path in left} <= {".yaml"}  # the config itself
