@@ -45,8 +45,15 @@ def test_the_cat_is_a_cat(engine: LocalEngine, examples: Path) -> None:
 
 
 def test_the_coffee_is_a_cup_or_coffee(engine: LocalEngine, examples: Path) -> None:
-    said = answer(engine, examples / "coffee.jpg", "What is in the picture?").lower()
-    assert any(word in said for word in ("cup", "coffee", "mug", "espresso"))
+    wordings = (
+        "What is in the picture?",
+        "What is this?",
+        "What is on the table?",
+        "What can you see?",
+    )
+    said = [answer(engine, examples / "coffee.jpg", question).lower() for question in wordings]
+    right = [one for one in said if any(word in one for word in ("cup", "coffee", "mug"))]
+    assert len(right) >= 3, said
 
 
 def test_it_looks_before_it_answers(engine: LocalEngine, examples: Path) -> None:

@@ -109,8 +109,20 @@ def load(settings: FinetuneSettings) -> Loaded:
         quantize=settings.quantize,
     )  # fmt: skip
     loaded.model.model.language_model.set_attn_implementation(settings.attention)
+    _keep_way_back(loaded.model)
     freeze(loaded.model)
     return loaded
+
+
+def _keep_way_back(model: nn.Module) -> None:
+    """Keep bitsandbytes from exchanging the kernels of 4-bit layers at the first validation.
+
+    On CPUs that have instructions for bfloat16 it packs the weights for answering then, and its
+    kernels for packed weights have no backward pass: gradients would end there without a word.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _check_adapter(adapter: str, base: str) -> None:

@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 
 from tests import tiny
 from tests.tiny import llava_1_5
-from training.finetune import FinetuneSettings, set_up
+from training.finetune import FinetuneSettings, load, set_up
 from training.run import run
 from vqa import checkpoints
+from vqa.config import load_config
 from vqa.errors import InputError
 from vqa.model import compose
 
@@ -85,6 +86,27 @@ def test_quantized_language_models_learn_under_lora(tmp_path, data, config, bits
     assert quantized == {
         f"model.language_model.layers.{layer}.{name}" for layer in range(layers) for name in names
     }
+
+
+def test_a_validation_takes_no_gradient_from_quantized_layers(tmp_path, data, config):
+    base = llava_1_5(tmp_path / "base")
+    settings = load_config(FinetuneSettings, config(
+        recipe="finetune", model=base, data=data, output=tmp_path / "run", quantize="4bit"
+    ))  # fmt: skip
+    text = load(settings).model.model.language_model
+    embeds = torch.randn(1, 5, text.config.hidden_size, requires_grad=True)
+
+    def gradient() -> torch.Tensor:
+        text.train()
+        (found,) = torch.autograd.grad(
+            text(inputs_embeds=embeds).last_hidden_state.square().sum(), embeds
+        )
+        return found
+
+    before = gradient()
+    with torch.no_grad():  # the kernels that are taken here have no way back on some CPUs
+        text.eval()(inputs_embeds=embeds.detach())
+    assert torch.allclose(before, gradient(), rtol=1e-3)
 
 
 def test_the_statistics_of_an_encoder_that_learns_do_not_move(tmp_path, data, config):
