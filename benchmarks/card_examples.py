@@ -54,7 +54,7 @@ def main(
     draw = random.Random(seed)
     try:
         rows = read(mix / "val" / "names.jsonl", mix)
-        garments = [str(row.images[0]) for row in rows if "/clothing/" in str(row.images[0])]
+        garments = [str(row.images[0]) for row in rows if row.extra["source"] == "clothing"]
         pictures = [str(path) for path in sorted(EXAMPLES.glob("*.jpg"))]
         pictures += draw.sample(sorted(set(garments)), COLUMNS * ROWS - len(pictures))
         draw.shuffle(pictures)

@@ -29,6 +29,7 @@ from vqa.checkpoints import record_base
 from vqa.conversion import make_config_portable
 from vqa.errors import InputError, VQAError
 from vqa.files import replaced_files
+from vqa.room import memory_is_full
 
 _TRAINED = "trained.safetensors"
 
@@ -76,7 +77,7 @@ def fit(
         try:
             trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _memory_is_full(error):
+            if not memory_is_full(error):
                 raise
             raise VQAError(_smaller(settings)) from error
         finally:
@@ -98,11 +99,6 @@ def _smaller(settings: RunSettings) -> str:
         "the memory is full: set gradient_checkpointing=true, a smaller row_tokens, quantize=4bit "
         "or train.language=lora; `vqa train CONFIG --dry-run` tells what each of them takes"
     )
-
-
-def _memory_is_full(error: BaseException) -> bool:
-    on_cpu = "DefaultCPUAllocator" in str(error)  # torch has no error of its own for it
-    return on_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def _remove_best_after(output: Path, step: int) -> None:

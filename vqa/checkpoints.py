@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from vqa import fingerprint
+from vqa.devices import device_named
 from vqa.dtypes import dtype_of
 from vqa.encoders import encoder_spec  # its import registers the timm tower
 from vqa.errors import InputError
@@ -71,7 +72,7 @@ def load(
     """
     if adapter is None and is_adapter(name):
         name, adapter = base_of(name), name
-    _check_device(device)
+    device_named(device)  # said before anything is read
     if quantize not in (None, "4bit", "8bit"):
         raise InputError(f"--quantize {quantize}: choose 4bit or 8bit")
     source = resolve(name)
@@ -187,18 +188,6 @@ def _llava_config(source: str, name: str) -> Any:
             "(compose one from an encoder and a language model with `vqa train pretrain`)"
         )
     return config
-
-
-def _check_device(device: str) -> None:
-    if device == "auto":
-        return
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"--device {device}: not a device of this machine; auto takes what there is, cpu works "
-            "everywhere"
-        ) from error
 
 
 def _load_weights(

@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenize
 from vqa import fingerprint, parts
 from vqa.alignment import HUB_TYPES, MODEL_TYPE
 from vqa.alignment.joint import JointModel, Shape, sentence_vectors
+from vqa.devices import device_named
 from vqa.encoders import pictures_at_once
 from vqa.errors import InputError
 from vqa.files import replaced_files
@@ -147,7 +148,7 @@ def load(name: str = EMBEDDED, device: str = "auto") -> DualEncoder:
         raise InputError(f"{name}: no model here (config.json is missing)")
     record = _record(Path(source) / _CONFIG)
     loaded = _whole(name) if record is None else _trained(name, Path(source), record)
-    loaded.model.eval().to(_device(device))
+    loaded.model.eval().to(device_named(device))
     return loaded
 
 
@@ -341,20 +342,6 @@ def _tokenizer(name: str) -> Any:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        kind = torch.accelerator.current_accelerator()
-        return "cpu" if kind is None or not torch.accelerator.is_available() else kind.type
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"--device {name}: not a device of this machine; auto takes what there is, cpu works "
-            "everywhere"
-        ) from error
-    return name
 
 
 def _type(model: Any) -> str:

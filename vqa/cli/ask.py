@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +47,7 @@ def ask(
     """Ask a question about one or more pictures, or a video."""
     from vqa.answering import Settings
     from vqa.chat import Conversation
+    from vqa.cli.tables import json_text
 
     _check_quotes(photos)
     explaining.check(explain, explain_by)
@@ -72,7 +72,7 @@ def ask(
             found["explanation"] = explaining.write(
                 explain, explain_by, answerer, request, answer, question
             )
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        typer.echo(json_text(found))
         return
     if min_confidence is None:
         answer = _print_as_it_comes(answerer, request)

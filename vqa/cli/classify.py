@@ -38,8 +38,7 @@ def classify(
     """Tell which of the labels fits each picture, without any training on them."""
     from vqa.alignment.classify import Classifier, check_labels
     from vqa.cli.progress import shown
-    from vqa.cli.tables import as_json as json_of
-    from vqa.cli.tables import one_line
+    from vqa.cli.tables import json_text, one_line
 
     names = check_labels(_split(labels))
     paths = _paths(photos)
@@ -64,7 +63,7 @@ def classify(
         rows = [
             {"image": str(path), "labels": [vars(label) for label in best]} for path, best in found
         ]
-        typer.echo(json_of(rows))
+        typer.echo(json_text(rows))
     elif out is None:
         for path, best in found:
             if len(paths) > 1:
@@ -84,8 +83,7 @@ def score_caption(
     device: options.Device = "auto",
 ) -> None:
     """Tell how well texts fit a picture: cosine similarity, and of several which is likeliest."""
-    from vqa.cli.tables import as_json as json_of
-    from vqa.cli.tables import one_line
+    from vqa.cli.tables import json_text, one_line
     from vqa.images import load_image
 
     image = load_image(photo)  # what is wrong with it is said before the model is loaded
@@ -103,7 +101,7 @@ def score_caption(
         for row, value in zip(rows, torch.softmax(encoder.scale * found, 0).tolist(), strict=True):
             row["probability"] = value
     if as_json:
-        typer.echo(json_of({"image": str(photo), "texts": rows}))
+        typer.echo(json_text({"image": str(photo), "texts": rows}))
         return
     for row in rows:
         share = f"  {row['probability']:6.1%}" if "probability" in row else ""

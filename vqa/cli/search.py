@@ -65,8 +65,7 @@ def find_command(
         raise InputError("say what to find: either a TEXT in quotes, or --like PHOTO")
     from vqa.alignment.index import PictureIndex
     from vqa.alignment.search import check_model, find, find_like
-    from vqa.cli.tables import as_json as json_of
-    from vqa.cli.tables import one_line
+    from vqa.cli.tables import json_text, one_line
     from vqa.images import load_image
 
     pictures = PictureIndex.open(
@@ -81,7 +80,7 @@ def find_command(
         hits = find(pictures, encoder, text or "", top_k)
     if as_json:
         rows = [{"image": str(hit.image), "similarity": hit.similarity} for hit in hits]
-        typer.echo(json_of(rows))
+        typer.echo(json_text(rows))
         return
     for hit in hits:
         typer.echo(f"{hit.similarity:+.3f}  {one_line(hit.image)}")

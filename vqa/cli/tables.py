@@ -39,7 +39,7 @@ def one_line(text: object, most: int = 200) -> str:
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
-def as_json(value: object) -> str:
+def json_text(value: object) -> str:
     """JSON with letters as they are; with escapes where a file's name is no text."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     try:

@@ -27,6 +27,7 @@ from vqa.errors import InputError, VQAError
 from vqa.explain.covering import pictures_of
 from vqa.explain.regions import Values
 from vqa.prompts import tokens_per_image
+from vqa.room import memory_is_full
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -78,8 +79,7 @@ def attention(loaded: Loaded, request: Request, answer: str) -> list[Values]:
         features = _features(loaded, pictures)  # [pictures * N, Dt]
         effect = attention_effect(loaded.model, ids, len(chosen.prompt), is_image, features)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        full = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not full and "DefaultCPUAllocator" not in str(error):  # torch has no type for it
+        if not memory_is_full(error):
             raise
         raise VQAError(
             "The device's memory is full: use a smaller model, the CPU, or --explain-by occlusion."

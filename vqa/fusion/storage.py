@@ -12,12 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vqa import fingerprint
+from vqa.devices import device_named
 from vqa.encoders import encoder_spec
 from vqa.errors import InputError
 from vqa.fusion.answers import Answers
@@ -150,19 +150,8 @@ def load(name: str, device: str = "auto") -> LoadedFusion:
             f"{directory / WEIGHTS}: cannot be loaded: {_first_line(error)}; train it again"
         ) from error
     model.eval().requires_grad_(False)
-    try:
-        model.to(_device(device))
-    except (AssertionError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"--device {device}: {_first_line(error)}") from error
+    model.to(device_named(device))
     return LoadedFusion(model, parts.image_processor, parts.words, answers, name)
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    if not torch.accelerator.is_available():
-        return torch.device("cpu")
-    return torch.device(torch.accelerator.current_accelerator())
 
 
 def _of_vision(name: str) -> bool:
