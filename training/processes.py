@@ -27,3 +27,14 @@ def join(settings: RunSettings) -> None:
     """
     # the others wait while the first one computes features, which may take hours
     PartialState(cpu=on_cpu(settings), timeout=timedelta(days=7))
+
+
+def leave() -> None:
+    """Take leave of the other processes, once all have done their part.
+
+    A thread of gloo that outlives the interpreter aborts the process, and a run that went well
+    would be told as failed.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()

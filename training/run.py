@@ -56,6 +56,9 @@ def run(config: str, overrides: Sequence[str] = (), dry_run: bool = False) -> No
         raise InputError(
             f"{config}: recipe: choose pretrain, finetune, fusion or align, not {recipe!r}"
         )
+    from training.processes import leave
+
+    leave()
 
 
 def pace(model: str, pictures: Sequence[str]) -> Pace | None:

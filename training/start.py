@@ -51,10 +51,10 @@ def start_from_words(
     # as large as words are, measured on the patches of some pictures
     some = torch.cat([features(path).float() for path in pictures[:: len(pictures) // 64 + 1]])
     weight = weight * ((table - centre).std() / ((some - middle) @ weight).std())
-    _set_linear(model.model.multi_modal_projector, weight, middle, centre, some)
+    set_linear(model.model.multi_modal_projector, weight, middle, centre, some)
 
 
-def _set_linear(
+def set_linear(
     projector: Any, weight: Tensor, middle: Tensor, centre: Tensor, some: Tensor
 ) -> None:
     """Make the two layers compute (x - middle) @ weight + centre, in the main directions of `some`.

@@ -80,6 +80,7 @@ torch.testing.assert_close(shared, loss(x, y))
 part = torch.autograd.grad(shared, weight)[0]
 distributed.all_reduce(part)
 torch.testing.assert_close(part / 2, whole)  # as DDP averages
+distributed.destroy_process_group()  # or a thread of gloo may outlive the interpreter and abort
 """
 
 

@@ -13,6 +13,7 @@ from vqa.data import read
 from vqa.data.mix import Mix, MixSettings, build, write
 from vqa.errors import InputError
 
+THINGS = ("Faces", "anchor", "camera", "cup", "fan", "laptop", "menorah", "umbrella")
 ANIMALS = {"n02123045": "tabby cat", "n02099601": "golden retriever", "n02129165": "lion"}
 
 
@@ -23,7 +24,7 @@ def picture(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three tiny sets in the layout that the readers expect."""
+    """Some tiny sets in the layout that the readers expect."""
     root = tmp_path_factory.mktemp("sets")
     flickr = root / "flickr8k"
     captions, names = ["image,caption"], []
@@ -48,6 +49,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ANIMALS:
         for i in range(20):
             picture(root / "tinyimagenet/images" / folder / f"{folder}_{i}.jpg")
+    for folder in THINGS:
+        for i in range(8):
+            picture(root / "caltech101" / folder / f"image_{i:04}.jpg")
     words = "\n".join(f"{folder}\t{name}" for folder, name in ANIMALS.items())
     (root / "tinyimagenet/words.txt").write_text(words)
     return root
@@ -70,8 +74,11 @@ def settings(root: Path) -> MixSettings:
         "easy_vqa": {"rows": {"questions": 9}},
         "daquar": {"rows": {"questions": 9}, "check": {"questions": 50}, "validation": 0.3},
         "tinyimagenet": {"rows": {"names": 2, "presence": 1}, "check": {"names": 20}},
+        "caltech101": {"rows": {"names": 1}},
     }
-    return MixSettings.model_validate({"data_root": root, "sets": sets, "chat": 2})
+    return MixSettings.model_validate(
+        {"data_root": root, "sets": sets, "chat": 2, "composed": 12, "nobody": 5}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +119,8 @@ def test_every_row_says_task_and_source(mix: Mix) -> None:
 
 def test_presence_is_balanced_for_every_object_and_source(mix: Mix) -> None:
     rows = [row for row in mix.train if row["task"] == "presence"]
-    for source in ("flickr8k", "tinyimagenet"):
-        said = Counter(row["answers"][-1] for row in rows if row["source"] == source)
+    for sources in ({"flickr8k"}, {"tinyimagenet", "caltech101"}):  # people are in the latter
+        said = Counter(row["answers"][-1] for row in rows if row["source"] in sources)
         assert said["yes"] == said["no"] > 0
     asked: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in mix.validation["presence"]:
@@ -145,10 +152,30 @@ def test_same_seed_same_mix_other_seed_other_mix(settings: MixSettings, mix: Mix
 
 def test_written_rows_can_be_read(mix: Mix, root: Path, tmp_path: Path) -> None:
     write(mix, tmp_path)
-    examples = list(read(tmp_path / "train.jsonl", root))
+    examples = list(read(tmp_path / "train.jsonl"))
     assert len(examples) == len(mix.train)
     assert all(Path(image).is_file() for example in examples for image in example.images)
     assert examples[0].extra == {"task": mix.train[0]["task"], "source": mix.train[0]["source"]}
+
+
+def test_composed_pictures_are_drawn_and_counted_in(mix: Mix, tmp_path: Path) -> None:
+    write(mix, tmp_path)
+    rows = [row for row in mix.train if row["source"] == "composed"]
+    assert {row["task"] for row in rows} == {"counts", "presence"}
+    for row in rows:
+        with Image.open(tmp_path / row["image"]) as drawn:
+            assert drawn.size == (320, 320)
+
+
+def test_people_are_looked_for_where_there_are_none(mix: Mix) -> None:
+    rows = [row for row in mix.train if row["source"] == "tinyimagenet"]
+    words = ("person", "people", "human")
+    about = [row for row in rows if any(word in row["question"] for word in words)]
+    assert about and all(row["answers"][-1] == "no" for row in about)
+    faces = [
+        row for row in mix.train if row["source"] == "caltech101" and row["task"] == "presence"
+    ]
+    assert len(faces) == len(about) and all(row["answers"][-1] == "yes" for row in faces)
 
 
 def test_a_missing_set_is_named(settings: MixSettings, tmp_path: Path) -> None:
@@ -182,5 +209,5 @@ def test_the_command_builds(root: Path, settings: MixSettings, tmp_path: Path) -
     assert (out / "train.jsonl").is_file() and (out / "val/daquar.jsonl").is_file()
     assert "rows about" in result.stdout
     examples = list(read(out / "train.jsonl"))  # with its pictures beside it
-    assert {row.extra["source"] for row in examples} == {*settings.sets, "chat"}
+    assert {row.extra["source"] for row in examples} == {*settings.sets, "chat", "composed"}
     assert all(Path(image).is_file() for row in examples for image in row.images)

@@ -3,7 +3,13 @@ from collections import Counter
 from pathlib import Path
 
 from vqa.data.picture import Box, Label, Picture
-from vqa.data.questions.presence import Known, known, known_labels, presence_questions
+from vqa.data.questions.presence import (
+    Known,
+    known,
+    known_labels,
+    presence_questions,
+    somebody_or_nobody,
+)
 
 
 def captioned(*captions: str) -> Known:
@@ -116,3 +122,35 @@ def test_no_is_mostly_asked_where_the_object_would_be_likely() -> None:
 def test_measured_questions_have_one_wording() -> None:
     questions = presence_questions(mixed(40), random.Random(0), each=5, per_picture=2, check=True)
     assert {q.text for q in questions if q.about == "dog"} == {"Is there a dog in the image?"}
+
+
+def test_people_are_asked_for_where_nobody_is_as_often_as_where_somebody_is() -> None:
+    shirts = [
+        Picture(Path(f"shirt{i}.jpg"), "things", label=Label("shirt", "shirt", "clothing"))
+        for i in range(30)
+    ]
+    faces = [
+        Picture(Path(f"face{i}.jpg"), "things", label=Label("face", "face", "person"))
+        for i in range(30)
+    ]
+    men = [
+        Picture(
+            Path(f"man{i}.jpg"),
+            "boxes",
+            boxes=(Box("person", 0.2),),
+            annotated=frozenset({"person"}),
+        )
+        for i in range(20)
+    ]
+    others = [
+        Picture(Path(f"other{i}.jpg"), "photos", captions=("A man runs .",)) for i in range(9)
+    ]
+    asked = list(somebody_or_nobody([*shirts, *faces, *men, *others], random.Random(0), each=30))
+    said = Counter(
+        (question.picture.path.stem.rstrip("0123456789"), question.answers[-1])
+        for question in asked
+    )
+    assert said["shirt", "no"] == 30
+    assert said["man", "yes"] + said["face", "yes"] == 30
+    assert set(said) == {("shirt", "no"), ("man", "yes"), ("face", "yes")}
+    assert len({question.picture.path for question in asked}) == 60

@@ -64,6 +64,7 @@ config = LlamaConfig(
 directory = Path(sys.argv[1]) / str(torch.distributed.get_rank())
 save_model(LlamaForCausalLM(config), directory)
 make_config_portable(directory)
+torch.distributed.destroy_process_group()
 """
 
 

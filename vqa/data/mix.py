@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vqa.data import composed
 from vqa.data.picture import Picture
 from vqa.data.questions.actions import action_questions
 from vqa.data.questions.captions import caption_check, caption_questions
@@ -22,7 +23,12 @@ from vqa.data.questions.details import detail_questions, details
 from vqa.data.questions.names import name_check, name_questions
 from vqa.data.questions.people import people_questions
 from vqa.data.questions.places import indoor_questions, place_check, place_questions
-from vqa.data.questions.presence import known, known_labels, presence_questions
+from vqa.data.questions.presence import (
+    known,
+    known_labels,
+    presence_questions,
+    somebody_or_nobody,
+)
 from vqa.data.questions.refusals import refusal_questions
 from vqa.data.questions.wording import Question
 from vqa.data.sets import SETS
@@ -78,6 +84,8 @@ class MixSettings(BaseModel):
     out: Path | None = None  # where train.jsonl and val/ are written
     seed: int = 0
     chat: int = Field(0, ge=0)  # how often each question without a picture comes
+    composed: int = Field(0, ge=0)  # pictures to count in, put together from those of single things
+    nobody: int = Field(0, ge=0)  # questions for people where there are none, and as many yes
     sets: dict[SetName, SetSettings]
 
 
@@ -88,6 +96,7 @@ class Mix:
     train: list[dict[str, Any]]
     validation: dict[str, list[dict[str, Any]]]
     roots: dict[str, Path]  # where the pictures of each set are: SET/NAME in a row is NAME there
+    scenes: dict[str, composed.Scene]  # pictures that are drawn, by their name in a row
 
 
 def build(settings: MixSettings) -> Mix:
@@ -104,7 +113,8 @@ def build(settings: MixSettings) -> Mix:
         )
     train: list[Question] = []
     check: list[Question] = []
-    roots: dict[str, Path] = {}
+    roots: dict[str, Path] = {composed.SOURCE: Path(composed.SOURCE)}
+    learned_from: list[Picture] = []
     for name, chosen in settings.sets.items():
         root = settings.data_root / name
         fetch = SETS[name].fetch
@@ -117,8 +127,15 @@ def build(settings: MixSettings) -> Mix:
         held_out = [p for p in pictures if in_validation(p, chosen.validation)]
         kept = [p for p in pictures if not in_validation(p, chosen.validation)]
         train += _training(kept, chosen, random.Random(f"{settings.seed}/{name}"))
+        learned_from += kept
         # drawn apart: other training rows do not change what is measured
         check += _validation(held_out, chosen, random.Random(f"{settings.seed}/{name}/check"))
+    scenes = _scenes(learned_from, settings)
+    counted = SetSettings(rows={"counts": 2, "presence": 1})
+    drawn = [scene.picture for scene in scenes]
+    train += _training(drawn, counted, random.Random(f"{settings.seed}/{composed.SOURCE}"))
+    people = random.Random(f"{settings.seed}/people")
+    train += somebody_or_nobody(learned_from, people, settings.nobody)
     rng = random.Random(settings.seed)
     train = _balanced(train, rng)
     by_task: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -127,7 +144,18 @@ def build(settings: MixSettings) -> Mix:
     for row in sorted(rows, key=lambda row: sha256(row["id"].encode()).hexdigest()):
         by_task[_FILES.get(row["task"], row["task"])].append(row)
     learned = _by_picture(list(_rows(train, roots)), rng)
-    return Mix([*learned, *_chat(settings.chat)], dict(by_task), roots)
+    named = {scene.picture.path.as_posix(): scene for scene in scenes}
+    return Mix([*learned, *_chat(settings.chat)], dict(by_task), roots, named)
+
+
+def _scenes(pictures: Sequence[Picture], settings: MixSettings) -> list[composed.Scene]:
+    things = [p for p in pictures if p.source in _SINGLE]
+    places = [p for p in pictures if p.scene]
+    rng = random.Random(f"{settings.seed}/scenes")
+    return composed.scenes(things, places, settings.composed, rng)
+
+
+_SINGLE = frozenset({"caltech101"})  # sets whose pictures show one thing, large and alone
 
 
 def _chat(times: int) -> Iterator[dict[str, Any]]:
@@ -142,14 +170,19 @@ def _chat(times: int) -> Iterator[dict[str, Any]]:
 def write(mix: Mix, out: Path) -> None:
     """Write `train.jsonl` and `val/TASK.jsonl` below `out`, each atomically, and their pictures.
 
-    The pictures are hard links where the file system allows it, else copies.
+    The pictures are hard links where the file system allows it, else copies; composed ones are
+    drawn.
     """
     every = (row for part in (mix.train, *mix.validation.values()) for row in part)
     for name in sorted({row["image"] for row in every if "image" in row}):
         source, _, rest = name.partition("/")
         if not (out / name).exists():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
-            _link(mix.roots[source] / rest, out / name)
+            if name in mix.scenes:
+                with atomic_write(out / name, "wb") as file:
+                    composed.draw(mix.scenes[name]).save(file, "JPEG", quality=90)
+            else:
+                _link(mix.roots[source] / rest, out / name)
     write_jsonl(out / "train.jsonl", mix.train)
     for name, rows in mix.validation.items():
         write_jsonl(out / "val" / f"{name}.jsonl", rows)

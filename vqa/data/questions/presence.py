@@ -158,6 +158,27 @@ def presence_questions(
                 yield asked(shown, rng, text, (answer,), "presence", name, sentence)
 
 
+def somebody_or_nobody(
+    pictures: Sequence[Picture], rng: random.Random, each: int
+) -> Iterator[Question]:
+    """Is there a person: no of pictures of one thing, as often yes of people, alone or in boxes.
+
+    Without them a model that sees people in most photos sees them in every picture.
+    """
+    every = []
+    for picture in pictures:
+        category = picture.label.category if picture.label is not None else ""
+        if category in _WITHOUT_PEOPLE:
+            every.append(Known(picture, frozenset(), frozenset({"person"})))
+        elif category == "person" or (picture.annotated and "person" in known(picture).present):
+            every.append(Known(picture, frozenset({"person"}), frozenset()))
+    yield from presence_questions(every, rng, each, per_picture=1)
+
+
+# photos of such a thing seldom show who holds or wears it
+_WITHOUT_PEOPLE = frozenset({"animal", "food", "fruit", "vegetable", "drink", "clothing", "tool"})
+
+
 def _together(pictures: Sequence[Known]) -> defaultdict[str, defaultdict[str, float]]:
     """For two objects, the share of the second's pictures that show the first too."""
     alone: Counter[str] = Counter()
@@ -178,6 +199,7 @@ _ALSO_CALLED = {
     "tv": ("tv", "television"),
     "television": ("tv", "television"),
     "bicycle": ("bicycle", "bicycle", "bike"),
+    "person": ("person", "person", "human"),
     "cell phone": ("cell phone", "cell phone", "mobile phone"),
     "sports ball": ("ball",),
     "potted plant": ("potted plant", "plant"),
