@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file
@@ -12,6 +12,7 @@ from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor
 from transformers import AutoModel
 
+from benchmarks import joined_encoder
 from training.start import set_linear
 from vqa.conversion import make_config_portable, save_model
 from vqa.encoders import TimmVisionModel
@@ -25,7 +26,7 @@ _AT_ONCE = 16  # pictures
 def base(
     directory: Path,
     pictures: Sequence[Path],
-    part: str = "lite2",
+    part: Literal["lite2", "lite0", "both"] = "lite2",
     size: int = 256,
     stages: tuple[int, ...] = (2, 3),
     head_start: bool = False,
@@ -47,10 +48,19 @@ def base(
 
 
 def _encoder(part: str, size: int, stages: Iterable[int]) -> TimmVisionModel:
-    known: Any = AutoModel.from_pretrained(part_directory("vision", part))
+    if part == "both":
+        joined: Any = TimmVisionModel.from_timm(joined_encoder.NAME, size, stages)
+        for name in ("lite2", "lite0"):
+            getattr(joined.backbone, name).load_state_dict(_part(name).backbone.state_dict())
+        return joined
+    known = _part(part)
     encoder = TimmVisionModel.from_timm(known.config.backbone, size, stages)
     encoder.backbone.load_state_dict(known.backbone.state_dict())
     return encoder
+
+
+def _part(name: str) -> Any:
+    return AutoModel.from_pretrained(part_directory("vision", name))
 
 
 def _head(part: str) -> Path:
