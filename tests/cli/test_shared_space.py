@@ -6,12 +6,14 @@ import csv
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from tests.alignment import tiny
 from tests.cli.run import refused, vqa_here
+from vqa.alignment.classify import Classifier
 
 Capture = pytest.CaptureFixture[str]
 
@@ -57,6 +59,27 @@ def test_a_folder_goes_into_a_table_and_a_broken_picture_does_not_end_it(
     rows = list(csv.DictReader(out.open()))
     assert [Path(row["image"]).name for row in rows] == ["blue.png", "green.png", "red.png"]
     assert set(rows[0]) == {"image", "label_1", "probability_1", "label_2", "probability_2"}
+
+
+def test_an_interrupted_table_keeps_what_was_found(
+    photos: Path, clip: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = Classifier.of
+    calls = []
+
+    def interrupted(self: Classifier, *args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return of(self, *args)
+
+    monkeypatch.setattr(Classifier, "of", interrupted)
+    out = tmp_path / "labels.csv"
+    done = vqa_here(capfd, "classify", photos, "--labels", "red,blue", "--model", clip,
+                    "--out", out)  # fmt: skip
+    assert done.returncode == 130 and "2 of 3 pictures" in done.stderr
+    rows = list(csv.DictReader(out.open()))
+    assert [Path(row["image"]).name for row in rows] == ["blue.png", "green.png"]
 
 
 @pytest.mark.parametrize(

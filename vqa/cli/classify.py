@@ -49,8 +49,17 @@ def classify(
         raise InputError("a folder's labels go into a table: give --out FILE.csv, or --json")
     classifier = Classifier(options.load_dual_encoder(model, device), names)
     broken: list[str] = []
-    with shown("classify") as tell:
-        found = list(_labelled(classifier, paths, top_k, broken, tell))
+    found: list[tuple[Path, list[Labelled]]] = []
+    try:
+        with shown("classify") as tell:
+            for row in _labelled(classifier, paths, top_k, broken, tell):
+                found.append(row)
+    except KeyboardInterrupt:
+        if out is None or not found:
+            raise
+        _write(out, found)
+        typer.echo(f"interrupted; {out} has {len(found)} of {len(paths)} pictures", err=True)
+        raise typer.Exit(130) from None
     if len(broken) == len(paths) == 1:
         raise InputError(broken[0])
     for line in broken:
