@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ import typer
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # or `training` would be training.py here
 
 from benchmarks import designs
-from vqa.files import write_jsonl
+from vqa.files import atomic_write, read_jsonl, write_jsonl
 from vqa.metrics import Item, metric
 
 PICTURES = 2000  # that are trained on
@@ -103,10 +103,12 @@ def main(
     _rows(mix, out)
     found = []
     for one in TRIALS:
-        result = out / f"{one.name}.json"
+        result = out / str(steps) / f"{one.name}.json"  # trials of other lengths are not alike
         if (trial is None or one.name in trial) and not result.is_file():
             typer.echo(f"{one.name}: {one.what}", err=True)
-            result.write_text(json.dumps(vars(_run(one, mix, out, steps, processes)), indent=2))
+            measured = _run(one, mix, out, steps, processes)
+            with atomic_write(result) as file:
+                json.dump(vars(measured), file, indent=2)
         if result.is_file():
             found.append((one, Result(**json.loads(result.read_text()))))
     typer.echo(table(found))
@@ -136,11 +138,12 @@ def _rows(mix: Path, out: Path) -> None:
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [row for _, row in read_jsonl(file)]
 
 
 def _run(trial: Trial, mix: Path, out: Path, steps: int, processes: int) -> Result:
-    run, start = out / trial.name, out / f"{trial.name}-start"
+    run = out / str(steps) / trial.name
+    start = run.with_name(f"{trial.name}-start")
     data = out / ("pseudo.jsonl" if trial.pseudo else "train.jsonl")
     settings = [f"data={data}", f"images={mix}", "device=cpu", *trial.settings]
     if trial.base is not None:
@@ -168,16 +171,9 @@ def _run(trial: Trial, mix: Path, out: Path, steps: int, processes: int) -> Resu
 
 def _train(settings: Sequence[str], run: Path, steps: int, processes: int) -> None:
     many = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [
-        sys.executable,
-        *many,
-        "-m",
-        "benchmarks.joined_encoder",
-        "train",
-        "embedded",
-        *settings,
-    ]
-    subprocess.run([*command, f"max_steps={steps}", f"output={run}"], check=True, cwd=sys.path[0])
+    vqa = ["-m", "benchmarks.joined_encoder", "train", "embedded"]
+    asked = [*settings, f"max_steps={steps}", f"output={run}"]
+    subprocess.run([sys.executable, *many, *vqa, *asked], check=True, cwd=sys.path[0])
 
 
 def _result(run: Path, steps: int, minutes: float) -> Result:
@@ -195,7 +191,7 @@ def _result(run: Path, steps: int, minutes: float) -> Result:
 
 def table(found: Sequence[tuple[Trial, Result]]) -> str:
     """Markdown, a line for each trial."""
-    tasks = list(Counter(task for _, result in found for task in result.right))
+    tasks = list(dict.fromkeys(task for _, result in found for task in result.right))
     heads = ["trial", "validation loss", *tasks, "minutes"]
     lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     for trial, result in found:

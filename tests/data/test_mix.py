@@ -74,7 +74,7 @@ def settings(root: Path) -> MixSettings:
         "easy_vqa": {"rows": {"questions": 9}},
         "daquar": {"rows": {"questions": 9}, "check": {"questions": 50}, "validation": 0.3},
         "tinyimagenet": {"rows": {"names": 2, "presence": 1}, "check": {"names": 20}},
-        "caltech101": {"rows": {"names": 1}},
+        "caltech101": {"rows": {"names": 1}, "single": True},
     }
     return MixSettings.model_validate(
         {"data_root": root, "sets": sets, "chat": 2, "composed": 12, "nobody": 5}
@@ -165,6 +165,16 @@ def test_composed_pictures_are_drawn_and_counted_in(mix: Mix, tmp_path: Path) ->
     for row in rows:
         with Image.open(tmp_path / row["image"]) as drawn:
             assert drawn.size == (320, 320)
+
+
+def test_pictures_of_another_mix_are_drawn_anew(
+    settings: MixSettings, mix: Mix, tmp_path: Path
+) -> None:
+    write(mix, tmp_path / "one")
+    write(build(settings.model_copy(update={"seed": 1})), tmp_path / "two")
+    write(mix, tmp_path / "two")
+    for name in mix.scenes:
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 
 
 def test_people_are_looked_for_where_there_are_none(mix: Mix) -> None:

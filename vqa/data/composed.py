@@ -1,7 +1,7 @@
 """Composed pictures to count in: photos of single things put together on one canvas.
 
-Boxes are scarce, and photos show one or two of most things. Here every number from 1 to 6 comes
-equally often for every kind of thing, so that nothing but the picture tells it.
+Boxes are scarce, and photos show one or two of most things. Here the number, 1 to 6, has nothing to
+do with the kind of thing: only the picture tells it.
 """
 
 from __future__ import annotations

@@ -73,6 +73,7 @@ class SetSettings(BaseModel):
     validation: float = Field(0.05, ge=0, lt=1)  # share of pictures, unless the set has its own dev
     presence_each: int = Field(400, ge=1)  # most yes (and no) rows for one object
     same_name: int = Field(400, ge=1)  # most rows that ask for one name or place
+    single: bool = False  # its pictures show one thing, large: they are what is composed
 
 
 class MixSettings(BaseModel):
@@ -115,6 +116,7 @@ def build(settings: MixSettings) -> Mix:
     check: list[Question] = []
     roots: dict[str, Path] = {composed.SOURCE: Path(composed.SOURCE)}
     learned_from: list[Picture] = []
+    single: list[Picture] = []
     for name, chosen in settings.sets.items():
         root = settings.data_root / name
         fetch = SETS[name].fetch
@@ -128,9 +130,15 @@ def build(settings: MixSettings) -> Mix:
         kept = [p for p in pictures if not in_validation(p, chosen.validation)]
         train += _training(kept, chosen, random.Random(f"{settings.seed}/{name}"))
         learned_from += kept
+        single += kept if chosen.single else []
         # drawn apart: other training rows do not change what is measured
         check += _validation(held_out, chosen, random.Random(f"{settings.seed}/{name}/check"))
-    scenes = _scenes(learned_from, settings)
+    scenes = composed.scenes(
+        single,
+        [picture for picture in learned_from if picture.scene],
+        settings.composed,
+        random.Random(f"{settings.seed}/scenes"),
+    )
     counted = SetSettings(rows={"counts": 2, "presence": 1})
     drawn = [scene.picture for scene in scenes]
     train += _training(drawn, counted, random.Random(f"{settings.seed}/{composed.SOURCE}"))
@@ -146,16 +154,6 @@ def build(settings: MixSettings) -> Mix:
     learned = _by_picture(list(_rows(train, roots)), rng)
     named = {scene.picture.path.as_posix(): scene for scene in scenes}
     return Mix([*learned, *_chat(settings.chat)], dict(by_task), roots, named)
-
-
-def _scenes(pictures: Sequence[Picture], settings: MixSettings) -> list[composed.Scene]:
-    things = [p for p in pictures if p.source in _SINGLE]
-    places = [p for p in pictures if p.scene]
-    rng = random.Random(f"{settings.seed}/scenes")
-    return composed.scenes(things, places, settings.composed, rng)
-
-
-_SINGLE = frozenset({"caltech101"})  # sets whose pictures show one thing, large and alone
 
 
 def _chat(times: int) -> Iterator[dict[str, Any]]:
@@ -176,13 +174,12 @@ def write(mix: Mix, out: Path) -> None:
     every = (row for part in (mix.train, *mix.validation.values()) for row in part)
     for name in sorted({row["image"] for row in every if "image" in row}):
         source, _, rest = name.partition("/")
-        if not (out / name).exists():
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            if name in mix.scenes:
-                with atomic_write(out / name, "wb") as file:
-                    composed.draw(mix.scenes[name]).save(file, "JPEG", quality=90)
-            else:
-                _link(mix.roots[source] / rest, out / name)
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        if name in mix.scenes:  # anew each time: another mix's picture may have had this name
+            with atomic_write(out / name, "wb") as file:
+                composed.draw(mix.scenes[name]).save(file, "JPEG", quality=90)
+        elif not (out / name).exists():
+            _link(mix.roots[source] / rest, out / name)
     write_jsonl(out / "train.jsonl", mix.train)
     for name, rows in mix.validation.items():
         write_jsonl(out / "val" / f"{name}.jsonl", rows)
