@@ -26,8 +26,9 @@ def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
         assert "Traceback" not in log.read_text()
 
 
-def fits(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+def wait_until_it_fits(page: Page) -> None:
+    """Nothing is wider than the screen, once the side bar has finished moving."""
+    page.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def open_page(page: Page, name: str) -> None:
@@ -58,11 +59,11 @@ def test_chat_correct_look_and_export(page: Page, tmp_path: Path) -> None:
     expect(page.get_by_text("Corrected (1)")).to_be_visible()
     expect(page.get_by_text("With 1 pictures you said: What is it?")).to_be_visible()
     expect(page.get_by_label("The right answer")).to_have_value("a <b>teal</b> wall")
-    assert fits(page)
+    wait_until_it_fits(page)
     page.get_by_text("Train a better model with it").click()
     with page.expect_download() as download:
         page.get_by_role("button", name="Export").click()
-    assert fits(page)
+    wait_until_it_fits(page)
     with zipfile.ZipFile(download.value.path()) as archive:
         (row,) = archive.read("feedback/train.jsonl").decode().splitlines()
         found = json.loads(row)
@@ -71,7 +72,8 @@ def test_chat_correct_look_and_export(page: Page, tmp_path: Path) -> None:
 
     page.get_by_role("link", name="Conversation").click()
     expect(page.get_by_text("Corrected: a <b>teal</b> wall")).to_be_visible()
-    assert page.url.partition("c=")[2] == conversation.partition("c=")[2]
+    number = conversation.partition("c=")[2]
+    page.wait_for_url(lambda url: url.partition("c=")[2] == number)
     open_page(page, "Corrections")
     page.get_by_role("button", name="Take back").click()
     expect(page.get_by_text("Nothing yet.")).to_be_visible()
