@@ -47,6 +47,7 @@ def test_chat_correct_look_and_export(page: Page, tmp_path: Path) -> None:
     box = page.get_by_test_id("stChatInputTextArea")
     expect(box).to_be_enabled(timeout=15_000)
     box.fill("What is it?")
+    expect(page.get_by_role("button", name="Send message")).to_be_enabled()  # it is uploaded
     box.press("Enter")
     expect(page.get_by_text("With 1 pictures you said: What is it?")).to_be_visible()
     page.get_by_role("button", name="Correct").click()
