@@ -83,6 +83,19 @@ def test_numbers_may_be_choices() -> None:
     assert metric("multiple_choice").of([item])["score"] == 1
 
 
+@pytest.mark.parametrize(
+    ("choices", "right"), [(["5", ".5"], ".5"), (["5'", '5"'], '5"'), (["5.", "5"], "5")]
+)
+def test_marks_count_where_they_alone_tell_choices_apart(choices: list[str], right: str) -> None:
+    place = choices.index(right)
+    for answer in (right, LETTERS[place]):
+        item = Item(right, (answer,), extra={"choices": choices})
+        assert expected(item) == {place}
+        assert metric("multiple_choice").of([item])["score"] == 1
+    assert official(f"I think it is {right}", choices) == place
+    assert official(choices[1 - place], choices) == 1 - place
+
+
 def test_bad_rows_are_named() -> None:
     with pytest.raises(InputError, match="no column `choices`"):
         metric("multiple_choice").of([Item("B", ("B",), "What is it?")])

@@ -5,7 +5,8 @@ the text of a choice. No benchmark's scorer is the official one for all. The rul
 MMMU (`eval_utils.py`, `parse_multi_choice_response`), with four differences: where nothing is
 found the row is wrong (MMMU guesses at random); the text of a choice, `B. a dog` and `answer is B`
 are understood first; a text that is found inside a longer answer may be of any length, but must
-stand there as whole words; and a lone small letter counts. In this order:
+stand there as whole words; and a lone small letter counts. Marks around a text do not count unless
+they alone tell two choices apart (`5` and `.5`). In this order:
 
 1. the whole prediction is the text of a choice;
 2. it is a letter alone, or begins with one: `B`, `b`, `(B)`, `B. a dog`, `B) a dog`;
@@ -54,8 +55,9 @@ _REFUSALS = (
 def official(prediction: str, choices: Sequence[str]) -> int | None:
     """The place of the choice that the prediction names; None for none of them."""
     letters = LETTERS[: len(choices)]
-    whole = _plain(prediction)
-    texts = [_plain(choice) for choice in choices]
+    form = _form(choices)
+    whole = form(prediction)
+    texts = [form(choice) for choice in choices]
     if whole in texts:
         return texts.index(whole)
     text = prediction.strip(_ENDS)
@@ -117,12 +119,13 @@ def choices_of(item: Item) -> list[str]:
 def expected(item: Item) -> set[int]:
     """The places of the right choices. Raises InputError for an answer that is no choice."""
     choices = choices_of(item)
-    texts = [_plain(choice) for choice in choices]
+    form = _form(choices)
+    texts = [form(choice) for choice in choices]
     found = set()
     for answer in item.answers:
         letter = answer.strip(_ENDS + "()").upper()
-        if _plain(answer) in texts:
-            found.add(texts.index(_plain(answer)))
+        if form(answer) in texts:
+            found.add(texts.index(form(answer)))
         elif len(letter) == 1 and letter in LETTERS[: len(choices)]:
             found.add(LETTERS.index(letter))
         else:
@@ -156,8 +159,18 @@ def explain(item: Item, profile: str = "official") -> list[str]:
     ]
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.strip(_ENDS).casefold().split())
+def _form(choices: Sequence[str]) -> Callable[[str], str]:
+    """How texts are compared: without the marks around them, where these tell no choices apart."""
+    bare, whole = set(map(_bare, choices)), set(map(_folded, choices))
+    return _bare if len(bare) == len(whole) else _folded
+
+
+def _bare(text: str) -> str:
+    return _folded(text.strip(_ENDS))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _inside(whole: str, texts: Sequence[str]) -> int | None:
