@@ -82,6 +82,31 @@ def test_atomic_write_writes_to_a_pipe_directly(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no /dev")
+def test_atomic_write_writes_to_a_redirected_stdout_in_its_place(tmp_path: Path) -> None:
+    link = tmp_path / "stdout"  # as /dev/stdout, where a mistake costs nothing
+    link.symlink_to("/dev/stdout")
+    script = (
+        "import sys; from vqa.files import write_jsonl\n"
+        "print('before', flush=True); write_jsonl(sys.argv[1], [{'a': 1}]); print('behind')"
+    )
+    out = tmp_path / "out"
+    with out.open("w") as file:
+        subprocess.run([sys.executable, "-c", script, str(link)], stdout=file, check=True)
+    assert out.read_text() == 'before\n{"a": 1}\nbehind\n'
+    assert link.is_symlink() and names(tmp_path) == ["out", "stdout"]
+
+
+@pytest.mark.parametrize("target", ["target", "new/missing"])
+def test_atomic_write_replaces_what_a_link_leads_to(tmp_path: Path, target: str) -> None:
+    (tmp_path / "target").write_text("old")
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    with atomic_write(link) as file:
+        file.write("new")
+    assert link.is_symlink() and (tmp_path / target).read_text() == "new"
+
+
 @pytest.mark.parametrize("writer", [atomic_write, atomic_directory, lock])
 def test_a_parent_that_is_a_file_is_an_input_error(tmp_path: Path, writer: object) -> None:
     (tmp_path / "file").write_text("")

@@ -21,10 +21,18 @@ def atomic_write(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "w") -
     """Open a new file beside `path`; it takes that name, whole and on disk, at the end.
 
     When the block raises, what was at `path` stays. Missing parent directories are made. Text is
-    UTF-8 with line ends as written. A device or pipe (`/dev/stdout`) is written directly. Raises
+    UTF-8 with line ends as written. A device or pipe is written directly, and so is what the
+    process has open already (`/dev/stdout`); of a link, what it leads to is replaced. Raises
     InputError where nothing can be written at `path`.
     """
     path = Path(path)
+    number = _open_already(path)
+    if number is not None:
+        with _open(os.dup(number), path, mode) as file:
+            yield file
+        return
+    if path.is_symlink():
+        path = path.resolve()
     if path.exists() and not path.is_file() and not path.is_dir():
         with _open(path, path, mode) as file:
             yield file
@@ -187,7 +195,19 @@ def _row(line: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def _open(file: Path, named: Path, mode: str) -> IO[Any]:
+def _open_already(path: Path) -> int | None:
+    """The number of the process's open file that a path like /dev/stdout or /dev/fd/3 leads to."""
+    if not path.exists():  # links in a circle among them
+        return None
+    numbers = (Path("/dev/fd"), Path(f"/proc/{os.getpid()}/fd"))
+    while path.parent.resolve() not in numbers:
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return int(path.name)
+
+
+def _open(file: Path | int, named: Path, mode: str) -> IO[Any]:
     """Open `file`; an error speaks of `named`, the file the user knows."""
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
