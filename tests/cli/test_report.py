@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.cli.run import refused, vqa_here
 from tests.evaluation.report_data import make
@@ -48,6 +49,22 @@ def test_names_and_pictures_elsewhere(folder: Path, capsys: Capture) -> None:
     page = (folder / "deep" / "page.html").read_text(encoding="utf-8")
     assert "Mine &amp; &lt;i&gt;yours&lt;/i&gt;" in page
     assert "data:image/jpeg" not in page and "no such file" in page
+
+
+def test_pictures_of_vqa_v2_elsewhere(folder: Path, capsys: Capture) -> None:
+    name = "COCO_val2014_000000000042.jpg"
+    (folder / "coco" / "val2014").mkdir(parents=True)
+    Image.new("RGB", (40, 30)).save(folder / "coco" / "val2014" / name)
+    asked = {"image_id": 42, "question": "What?", "question_id": 1}
+    about = {"data_subtype": "val2014"}
+    (folder / "q.json").write_text(json.dumps(about | {"questions": [asked]}))
+    answer = {"question_id": 1, "image_id": 42, "answers": [{"answer": "cat"}]}
+    (folder / "a.json").write_text(json.dumps(about | {"annotations": [answer]}))
+    (folder / "p.jsonl").write_text('{"id": 1, "prediction": "dog"}\n')
+    said = vqa_here(capsys, "report", "--data", "q.json", "--predictions", "p.jsonl",
+                    "--images", "coco", "--draws", "100")  # fmt: skip
+    assert said.returncode == 0, said
+    assert "data:image/jpeg" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_equal_names_fall_back_to_the_files(folder: Path, capsys: Capture) -> None:

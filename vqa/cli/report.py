@@ -57,7 +57,7 @@ def report(
 
     _check(data, predictions, name or [], blind or [], swap or [], images, out)
     chosen = by_name(metric, profile)
-    examples = scored_rows(data)
+    examples = scored_rows(data, images)
     models = _models(predictions, name, blind or [], swap or [])
     found = build(
         examples,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vqa.data.example import Example
 
 
-def scored_rows(data: Path) -> list[Example]:
+def scored_rows(data: Path, images: Path | None = None) -> list[Example]:
     """The good rows; the others are told on stderr and left out: nothing says what is right there.
 
     Raises BadRows where no row is good. Pictures are not opened.
@@ -20,7 +20,7 @@ def scored_rows(data: Path) -> list[Example]:
     from vqa.data.rows import BadRow, BadRows
 
     bad: list[BadRow] = []
-    rows = list(read(data, need_images=False, bad=bad.append))
+    rows = list(read(data, images, need_images=False, bad=bad.append))
     if bad and not rows:
         raise BadRows(data, [(row.line, row.reason) for row in bad])
     for row in bad:
