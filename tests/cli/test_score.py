@@ -154,7 +154,8 @@ def test_text_of_strangers_is_harmless(tmp_path: Path, capfd: Capture) -> None:
     said = [{"id": odd, "prediction": odd}, {"id": 2, "error": odd}, {"id": f"{odd}?", "error": ""}]
     out = write(tmp_path / "p.jsonl", said)
     command = ("score", "--data", data, "--predictions", out, "--metric", "exact_match")
-    for more in (("--by", odd.replace("\ud800", "\udc80")), ("--rows",), ("--explain", "2")):
+    for more in (("--by", odd.replace("\ud800", "\udc80")), ("--rows",), ("--explain", "2"),
+                 ("--explain", json.dumps(odd))):  # fmt: skip
         result = vqa_here(capfd, *command, *more)
         assert "\x1b" not in result.stdout + result.stderr
         assert "Traceback" not in result.stderr and result.returncode in (0, 2), result

@@ -10,7 +10,7 @@ import typer
 
 from vqa.cli import options
 from vqa.cli.scored import scored_rows
-from vqa.cli.tables import console, counted, one_line, some, table
+from vqa.cli.tables import console, counted, json_text, one_line, some, table
 from vqa.errors import InputError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _explain(
     if said and said.error is not None:
         shown += f" (failed: {one_line(said.error)})"
     for name, text in (
-        ("row", json.dumps(row.id, ensure_ascii=False)),
+        ("row", one_line(json_text(row.id), 2000)),
         ("question", one_line(row.question, 2000)),
         ("answers", one_line(", ".join(map(repr, row.answers)), 2000)),
         ("prediction", shown),
@@ -149,7 +149,7 @@ def _print(found: Scores, profile: str, rows: bool, by: str | None) -> None:
     out = console()
     if rows:
         for key, value in found.rows:
-            typer.echo(f"{value:6.3f}  {json.dumps(key, ensure_ascii=False)}")
+            typer.echo(f"{value:6.3f}  {one_line(json_text(key), 2000)}")
     rules = "" if profile == "official" else f" (rules of {profile})"
     out.print(
         f"{found.metric}{rules} over {counted(found.count, 'row')}"

@@ -288,7 +288,7 @@ def _slices(
     parts: defaultdict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         value = row.extra.get(by)
-        parts[value if isinstance(value, str) else json.dumps(value)].append(index)
+        parts[value if isinstance(value, str) else json.dumps(value, default=str)].append(index)
     found: dict[str, SliceScore] = {}
     for name, members in sorted(parts.items(), key=lambda part: -len(part[1])):
         chosen = statistics[members]  # [rows of the slice, K]
