@@ -103,6 +103,15 @@ def test_other_kinds_of_columns(tmp_path: Path) -> None:
     assert first.extra["n"] == "3" and first.extra["yes"] == "true"  # all else is text there
 
 
+def test_absolute_names_below_a_root_that_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    source = _rows(tmp_path / "real" / "in.jsonl", GOOD | {"image": str(tmp_path / "real/a.png")})
+    for root in (tmp_path / "link", tmp_path / "real" / ".." / "real"):
+        convert(source, tmp_path / "out.jsonl", "jsonl", root)
+        assert json.loads((tmp_path / "out.jsonl").read_text())["image"] == "a.png"
+
+
 def test_bad_rows_end_it_or_are_left_out(tmp_path: Path) -> None:
     marked = GOOD | {"id": 3, "question": "Is <image> a tag?"}
     source = _rows(tmp_path / "in.jsonl", GOOD, GOOD | {"id": 2, "question": ""}, marked)

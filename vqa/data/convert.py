@@ -125,6 +125,8 @@ def with_names(example: Example, root: Path, out: Path, inside: bool) -> Example
     names: list[str | Path] = []
     for image in map(Path, example.images):
         if not image.is_relative_to(stored_directory()):
+            if not image.absolute().is_relative_to(root.absolute()):  # through a link or `..`
+                image, root = image.resolve(), root.resolve()
             names.append(image.absolute().relative_to(root.absolute()).as_posix())
         elif inside:
             names.append(image)
