@@ -95,6 +95,42 @@ def test_an_open_quote_does_not_swallow_the_file(tmp_path: Path) -> None:
     assert len(good) > 1000
 
 
+def test_empty_lines_before_a_table(tmp_path: Path) -> None:
+    path = put(tmp_path, "\n" * 30 + "image,question,answer\na.png,What?,cat\n")
+    assert [(row.question, row.answers) for row in read(path)] == [("What?", ("cat",))]
+
+
+def test_a_damaged_first_line_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.txt:1: not CSV"):
+        bad_of(put(tmp_path, 'image,"caption\na.png,A dog.\n'))
+    (row,) = read(put(tmp_path, "image,caption\x1c\na.png,A dog.\n"))  # strip() takes it away
+    assert row.answers == ("A dog.",)
+
+
+@pytest.mark.parametrize("odd", [{}, [], 1.5, None])
+def test_values_of_other_kinds_are_bad_rows(tmp_path: Path, odd: object) -> None:
+    said = [{"role": odd, "content": "What?"}, {"role": "assistant", "content": "cat"}]
+    good, bad = bad_of(put(tmp_path, lines({"image": "a.png", "messages": said})))
+    assert not good and "is none of system, user, assistant" in bad[0].reason
+    images = [{"id": odd, "file_name": "a.jpg"}]
+    captions = [{"image_id": 5, "caption": "A cat."}]
+    good, bad = bad_of(put(tmp_path, {"images": images, "annotations": captions}))
+    assert not good and "id is neither" in bad[0].reason
+
+
+def test_numbers_that_a_program_made_of_whole_ones(tmp_path: Path) -> None:
+    path = put(
+        tmp_path,
+        lines(FLAT | {"answer": 2.0}, FLAT | {"id": 2, "answer": None, "answers": [0.5, 1e20]}),
+    )
+    assert [row.answers for row in read(path)] == [("2",), ("0.5", "100000000000000000000")]
+    path.write_text('{"id": 1, "image": "a.png", "question": "How many?", "answer": NaN}\n')
+    good, bad = bad_of(path)
+    assert not good and "answer is missing" in bad[0].reason
+    (row,) = read(path, need_answers=False)
+    assert row.answers == ()
+
+
 def test_columns_of_a_table_come_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="twice"):
         bad_of(put(tmp_path, "image,question,Question\n"))
@@ -327,6 +363,7 @@ def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (b'{\n "annotations": [{"bbox": []}]\n}', "a JSON object with annotations"),
         (b'{\n "a": 1\n}', "a JSON object with a"),
         (b"[1, 2]", "text that begins with"),
+        (b" \n" * 25 + b"image,question\n", "text that begins with"),
     ],
 )
 def test_no_known_format(tmp_path: Path, content: bytes, said: str) -> None:

@@ -8,6 +8,7 @@ as in the data sets of the Hugging Face hub.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,13 +64,19 @@ def _answers(row: Columns) -> tuple[str, ...]:
     if found is None:
         return ()
     found = found if isinstance(found, list) else [found]
-    # a number is what a table's program makes of the answer "2"
+    # a number is what a table's program makes of the answer "2", and nan of none
     if any(isinstance(a, bool) or not isinstance(a, str | int | float) for a in found):
         raise ValueError("answers must be texts")
-    texts = tuple(str(a) for a in found)
+    there = (a for a in found if not (isinstance(a, float) and not math.isfinite(a)))
+    texts = tuple(map(_written, there))
     if not all(text.strip() for text in texts):
         raise ValueError("answer is missing or empty")
     return texts
+
+
+def _written(value: str | float) -> str:
+    """As people write it: a table's program makes 2.0 of 2 where a cell of the column is empty."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _images(row: Columns, needed: bool) -> list[Any]:

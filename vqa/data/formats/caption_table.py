@@ -8,7 +8,7 @@ from typing import Any
 from vqa.data.example import Example
 from vqa.data.formats.coco_captions import QUESTION
 from vqa.data.formats.look import Seen
-from vqa.data.formats.table import cells, delimiter
+from vqa.data.formats.table import cells, delimiter, first_row
 from vqa.data.rows import Raw, Wanted, examples
 
 NAME = "CSV (image, caption)"
@@ -29,9 +29,7 @@ def _rows(seen: Seen) -> Iterator[Raw]:
     mark = delimiter(seen.lines[0], _NAMES)
     assert mark is not None
     rows = cells(seen.path, mark)
-    _, header = next(rows)
-    assert not isinstance(header, ValueError)  # `sniff` has read it
-    names = [name.strip().lower() for name in header]
+    names = [name.strip().lower() for name in first_row(seen.path, rows)]
     image, caption = names.index("image"), names.index("caption")
     begun: tuple[int, dict[str, Any]] | None = None
     for number, row in rows:

@@ -28,7 +28,7 @@ def read(seen: Seen, wanted: Wanted) -> Iterator[Example]:
 
 
 def _rows(path: Path) -> Iterator[Raw]:
-    captions: dict[int, list[str]] = {}
+    captions: dict[int | str, list[str]] = {}
     try:
         for number, row in enumerate(elements(path, "annotations"), start=1):
             try:
@@ -44,6 +44,9 @@ def _rows(path: Path) -> Iterator[Raw]:
             yield number, image
             continue
         key = image.get("id")
-        found = [caption for caption in captions.get(key, ()) if caption]  # type: ignore[arg-type]
+        if not isinstance(key, int | str):
+            yield number, ValueError("id is neither a text nor a whole number")
+            continue
+        found = [caption for caption in captions.get(key, ()) if caption]
         row = {"id": key, "question": QUESTION, "answers": found or None}
         yield number, row | {"image": image.get("file_name")}

@@ -93,7 +93,7 @@ def _role_and_content(message: object, number: int) -> tuple[str, Any]:
     if not isinstance(message, dict):
         raise ValueError(f"message {number} is not an object")
     role = message.get("role", message.get("from"))
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise ValueError(f"message {number}: the role {role!r} is none of system, user, assistant")
     return _ROLES[role], _content(message)
 

@@ -124,8 +124,9 @@ def _lines(path: Path, head: bytes) -> Seen:
         return Seen(path, "json lines", "JSON lines", tuple(rows))
     if b"\0" in head:
         return Seen(path, "other", "no text")
-    lines = tuple(head.decode("utf-8", "replace").splitlines()[:_ROWS])
-    first = next(line for line in lines if line.strip())
+    text = head.decode("utf-8", "replace").lstrip("\r\n")
+    lines = tuple(re.split(r"\r\n?|\n", text)[:_ROWS])  # what else splitlines() parts is in a line
+    first = next((line for line in lines if line.strip()), "")
     shown = " ".join(first.split())
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     return Seen(path, "text", f"text that begins with {shown!r}", lines=lines)

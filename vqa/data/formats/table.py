@@ -74,6 +74,14 @@ def cells(path: Path, mark: str) -> Iterator[tuple[int, list[str] | ValueError]]
         raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
+def first_row(path: Path, rows: Iterator[tuple[int, list[str] | ValueError]]) -> list[str]:
+    """The names of the columns. Raises InputError where they cannot be read."""
+    number, names = next(rows)
+    if isinstance(names, ValueError):
+        raise InputError(f"{path}:{number}: {names}")
+    return names
+
+
 def _not_utf8(path: Path) -> int:
     """The first line that is not UTF-8."""
     with path.open("rb") as file:
@@ -89,10 +97,7 @@ def _columns(seen: Seen) -> Iterator[Raw]:
     mark = delimiter(seen.lines[0], {"question"})
     assert mark is not None
     rows = cells(seen.path, mark)
-    _, header = next(rows)
-    if isinstance(header, ValueError):
-        raise InputError(f"{seen.path}:1: {header}")
-    names = [_name(name) for name in header]
+    names = [_name(name) for name in first_row(seen.path, rows)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{seen.path}:1: the column {twice!r} comes twice")

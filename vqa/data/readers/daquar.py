@@ -14,7 +14,7 @@ from vqa.data.picture import Picture
 from vqa.data.readers.files import lines
 from vqa.errors import InputError
 
-_PICTURE = re.compile(r"\bimage(\d+)\b")
+_PICTURE = re.compile(r"\bimage(\d{1,18})\b")
 # ` in the image3`, ` on this image3` at the end; `of the image3` needs its object and is kept
 _TAIL = re.compile(r"\s+(?:in|on|from|inside)\s+(?:the\s+|this\s+)?image\d+\s*$")
 _FRAMES_OF_ONE_ROOM = 10
