@@ -4,9 +4,7 @@ import io
 import json
 import os
 import threading
-import time
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -16,87 +14,20 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from tests.batches.painter import (
+    COLORS,
+    Painter,
+    answers,
+    pictures,
+    png,
+    questions,
+    until,
+)
 from vqa.answering import Answer, Request
-from vqa.batches import Batches, Limits, NotThere, Run
+from vqa.batches import Batches, Limits, NotThere
 from vqa.chat import Worker
 from vqa.errors import InputError, VQAError
 from vqa.evaluation.score import read_predictions
-
-COLORS = ("red", "lime", "blue", "white", "black")
-
-
-class Painter:
-    """Says the color of a picture; `gate` holds it before each batch, and it heeds `cancel`."""
-
-    def __init__(self, name: str = "painter") -> None:
-        self.name = name
-        self.gate = Event()
-        self.gate.set()
-        self.batches = 0
-
-    def answer(self, requests: Sequence[Request], cancel: Event | None = None) -> list[Answer]:
-        self.batches += 1
-        while not self.gate.wait(0.01):
-            if cancel is not None and cancel.is_set():
-                return [Answer("", "cancelled") for _ in requests]
-        return [self._look(request) for request in requests]
-
-    def stream(self, request: Request, cancel: Event | None = None) -> Iterator[str | Answer]:
-        yield self._look(request)
-
-    def _look(self, request: Request) -> Answer:
-        pixel = request.messages[-1].images[0].getpixel((1, 1))
-        return Answer(str(pixel), "stop", 0.5)
-
-
-def png(color: str) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8), color).save(file, "PNG")
-    return file.getvalue()
-
-
-def pictures(folder: str = "") -> io.BytesIO:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for color in COLORS:
-            archive.writestr(f"{folder}{color}.png", png(color))
-    return file
-
-
-def questions(count: int = 25, **extra: object) -> io.BytesIO:
-    rows = [
-        {"id": n, "image": f"{COLORS[n % 5]}.png", "question": f"What colour? {n}", "answer": "x"}
-        for n in range(count)
-    ]
-    return io.BytesIO("".join(json.dumps(row | extra) + "\n" for row in rows).encode())
-
-
-@pytest.fixture
-def painter() -> Painter:
-    return Painter()
-
-
-@pytest.fixture
-def worker(painter: Painter) -> Iterator[Worker]:
-    with Worker(painter) as worker:
-        yield worker
-
-
-@pytest.fixture
-def batches(worker: Worker, tmp_path: Path) -> Batches:
-    return Batches(tmp_path / "batches", lambda: worker)
-
-
-def until(what: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def answers(batches: Batches, run: Run) -> dict[object, str | None]:
-    found = read_predictions(batches.store.predictions(run))
-    return {key: said.text for key, said in found.items()}
 
 
 @pytest.mark.parametrize("folder", ["", "photos/"])
@@ -154,14 +85,6 @@ def test_the_rest_is_answered_after_a_restart(
     again.wait(key)
     assert painter.batches == 4  # of five
     assert again.run("ann", key).state == "done" and len(answers(again, run)) == 40
-
-
-def test_a_run_of_a_server_that_lives_is_left_to_it(batches: Batches, worker: Worker) -> None:
-    key = batches.start("ann", "a.jsonl", questions(1), pictures())
-    batches.wait(key)
-    run = batches.run("ann", key)
-    batches.store.save(run.model_copy(update={"state": "running", "process": os.getppid()}))
-    assert Batches(batches.store.directory, lambda: worker).run("ann", key).state == "running"
 
 
 def test_nobody_sees_the_runs_of_others(batches: Batches) -> None:

@@ -114,6 +114,29 @@ def test_bombs_are_stopped_by_what_comes_out(tmp_path: Path) -> None:
         taken(packed({"a.jpg": b"1"}), tmp_path / "d", ZipLimits(20, 100, 50, 1 << 60))
 
 
+def test_folders_are_counted_and_take_a_block_each(tmp_path: Path) -> None:
+    files = {f"{n}/{'a/' * 9}b": b"" for n in range(9)}
+    with pytest.raises(InputError, match="at most 20 files and folders"):
+        taken(packed(files), tmp_path)
+    assert len(list(tmp_path.rglob("*"))) <= 21
+    small = ZipLimits(files=1000, size=40 * 4096, ratio=50, free=0)
+    (tmp_path / "b").mkdir()
+    with pytest.raises(InputError, match="more than can be taken"):
+        taken(packed(files), tmp_path / "b", small)
+    (tmp_path / "c").mkdir()
+    again = {f"a/b/{n}": b"" for n in range(18)}  # folders that are there already cost nothing
+    assert taken(packed(again), tmp_path / "c") == again
+
+
+def test_deep_names_are_refused(tmp_path: Path) -> None:
+    deep = {f"{'a/' * 19}b": b"1"}
+    limits = ZipLimits(files=100, free=0)
+    assert taken(packed(deep), tmp_path, limits) == deep
+    (tmp_path / "b").mkdir()
+    with pytest.raises(InputError, match="which cannot be taken"):
+        taken(packed({f"{'a/' * 20}b": b"1"}), tmp_path / "b", limits)
+
+
 def test_a_long_list_of_contents_is_not_read(tmp_path: Path) -> None:
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, 17 << 20, 0, 0)
     with pytest.raises(InputError, match="list of contents is too long"):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -23,7 +24,7 @@ from vqa.data import read
 from vqa.data.formats.look import look
 from vqa.data.identity import sha256
 from vqa.data.rows import BadRow, BadRows
-from vqa.data.stored import stored_in
+from vqa.data.stored import Budget, stored_in
 from vqa.errors import InputError, VQAError
 from vqa.evaluation.asking import Cancelled
 from vqa.evaluation.predict import predict
@@ -33,7 +34,9 @@ BATCH_SIZE = 8  # a question of the chat waits while the prompts of a batch are 
 MAX_NEW_TOKENS = 64  # as in `vqa predict`
 _BAD_SHOWN = 200
 _SAMPLES = 20  # of progress, for the rate
+_SAME = 2.0  # seconds that the beginning of one process is told differently as clocks are set
 _ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,6 @@ class Batches:
         self._running: tuple[str, Event, Thread] | None = None
         self._seen: deque[tuple[float, int, int]] = deque(maxlen=_SAMPLES)  # time, done, total
         self.store.clean()
-        self._end_abandoned()
 
     def start(
         self,
@@ -114,8 +116,10 @@ class Batches:
                 id=key, owner=owner, name=name, data=str(data_file.relative_to(folder)),
                 images="pictures", max_new_tokens=max_new_tokens, rows=0, with_answers=0,
             )  # fmt: skip
-            self.store.save(self._looked_through(run, limits))
-        self._enqueue(owner, key)
+            budget = limits.unpacked.budget(name, data_file.stat().st_size, folder)
+            run = self._looked_through(run, limits, budget)
+            with self._lock:
+                self._enqueue(run)
         return key
 
     def start_here(
@@ -135,17 +139,20 @@ class Batches:
                 id=key, owner=owner, name=data.name, data=str(data.absolute()),
                 images=str(root.absolute()), max_new_tokens=max_new_tokens, rows=0, with_answers=0,
             )  # fmt: skip
-            self.store.save(self._looked_through(run, _NO_LIMITS))
-        self._enqueue(owner, key)
+            run = self._looked_through(run, _NO_LIMITS)
+            with self._lock:
+                self._enqueue(run)
         return key
 
     def runs(self, owner: str) -> list[Run]:
         """The owner's runs, the latest first."""
-        return self.store.all(owner)
+        with self._lock:
+            return [self._as_it_is(run) for run in self.store.all(owner)]
 
     def run(self, owner: str, key: str) -> Run:
         """One run."""
-        return self.store.get(owner, key)
+        with self._lock:
+            return self._as_it_is(self.store.get(owner, key))
 
     def progress(self, key: str) -> Progress | None:
         """How far a run is; None unless it waits or is answered by this server."""
@@ -158,9 +165,10 @@ class Batches:
 
     def go_on(self, owner: str, key: str) -> None:
         """Answer the rest of a run that was stopped or has failed; errors are tried again."""
-        run = self.store.get(owner, key)
-        if run.state not in ACTIVE:
-            self._enqueue(owner, key)
+        with self._lock:
+            run = self._as_it_is(self.store.get(owner, key))
+            if run.state not in ACTIVE:
+                self._enqueue(run)
 
     def stop(self, owner: str, key: str) -> None:
         """End a run where it is. What is answered is kept. Does not wait for the end."""
@@ -168,7 +176,7 @@ class Batches:
         with self._lock:
             if (owner, key) in self._waiting:
                 self._waiting.remove((owner, key))
-                self._change(owner, key, state="stopped")
+                self._end(owner, key, state="stopped")
             elif self._running is not None and self._running[0] == key:
                 self._running[1].set()
 
@@ -181,32 +189,37 @@ class Batches:
 
     def wait(self, key: str) -> None:
         """Wait until a run is not being answered here any more."""
-        while (progress := self.progress(key)) is not None:
+        while self.progress(key) is not None:
             with self._lock:
-                thread = self._running[2] if self._running else None
-            if progress.ahead or thread is None:
+                running = self._running
+            if running is None or running[0] != key:
                 time.sleep(0.05)
+            elif running[2].is_alive():
+                running[2].join()
             else:
-                thread.join()
+                return
 
     # --- inside ---
 
     def _check_room(self, owner: str, limits: Limits) -> None:
-        mine = self.store.all(owner)
+        mine = self.runs(owner)
         if limits.runs is not None and len(mine) >= limits.runs:
             raise InputError(f"{len(mine)} runs are kept: delete one before the next.")
         active = sum(run.state in ACTIVE for run in mine)
         if limits.active is not None and active >= limits.active:
             raise InputError("Another of your runs is not done yet: wait for it, or stop it.")
 
-    def _looked_through(self, run: Run, limits: Limits) -> Run:
-        """The run with what there is to know of its rows. Raises InputError for useless data."""
+    def _looked_through(self, run: Run, limits: Limits, budget: Budget | None = None) -> Run:
+        """The run with what there is to know of its rows. Raises InputError for useless data.
+
+        `budget` is that of the pictures inside the data.
+        """
         data = self.store.data(run)
         bad: list[BadRow] = []
         rows = with_answers = found = 0
         missing = ""
         try:
-            with stored_in(self.store.inside(run)):
+            with stored_in(self.store.inside(run), budget):
                 run = run.model_copy(update={"images": str(self._root(run))})
                 images = self.store.images(run)
                 for example in read(data, images, need_answers=False, bad=bad.append):
@@ -265,12 +278,13 @@ class Batches:
             message = message.replace(str(path), name)
         return message
 
-    def _enqueue(self, owner: str, key: str) -> None:
-        with self._lock:
-            if self._change(owner, key, state="waiting", process=os.getpid(), reason="") is None:
-                return
-            self._waiting.append((owner, key))
-            self._next()
+    def _enqueue(self, run: Run) -> None:
+        """Let a run wait for its turn; the lock is held."""
+        process = psutil.Process()
+        now = {"process": process.pid, "process_began": process.create_time()}
+        self.store.save(run.model_copy(update={"state": "waiting", "reason": "", **now}))
+        self._waiting.append((run.owner, run.id))
+        self._next()
 
     def _next(self) -> None:
         """Begin to answer the first that waits, where nothing is answered; the lock is held."""
@@ -280,19 +294,22 @@ class Batches:
             thread = Thread(
                 target=self._work, args=(owner, key, stop), name="vqa-batch", daemon=True
             )
-            self._running = key, stop, thread
             self._seen.clear()
             thread.start()
+            self._running = key, stop, thread
 
     def _work(self, owner: str, key: str, stop: Event) -> None:
-        state, reason = self._answered(owner, key, stop)
-        with self._lock:
-            changes: dict[str, Any] = {"state": state, "reason": reason, "process": 0}
-            if self._seen:
-                _, changes["done"], _ = self._seen[-1]
-            self._change(owner, key, **changes)
-            self._running = None
-            self._next()
+        try:
+            state, reason = self._answered(owner, key, stop)
+            with self._lock:
+                changes: dict[str, Any] = {"state": state, "reason": reason}
+                if self._seen:
+                    _, changes["done"], _ = self._seen[-1]
+                self._end(owner, key, **changes)
+        finally:  # whatever happens, others wait
+            with self._lock:
+                self._running = None
+                self._next()
 
     def _answered(self, owner: str, key: str, stop: Event) -> tuple[State, str]:
         """Answer a run; in what state it ends, and why. In a frame of its own, which the model
@@ -348,18 +365,34 @@ class Batches:
         (began, first, _), (now, done, total) = self._seen[0], self._seen[-1]
         return Progress(0, done, total, (done - first) / (now - began) if now > began else 0.0)
 
-    def _change(self, owner: str, key: str, **values: Any) -> Run | None:
-        """Keep changes of a run; None where it was deleted. The lock is held."""
-        try:
-            run = self.store.get(owner, key).model_copy(update=values)
-        except NotThere:
-            return None
-        self.store.save(run)
-        return run
+    def _change(self, owner: str, key: str, **values: Any) -> None:
+        """Keep changes of a run, unless it was deleted. The lock is held."""
+        with suppress(NotThere):
+            self.store.save(self.store.get(owner, key).model_copy(update=values))
 
-    def _end_abandoned(self) -> None:
-        """Runs whose server is gone are not answered further until somebody asks for it."""
-        for run in self.store.all():
-            gone = run.process == os.getpid() or not psutil.pid_exists(run.process)
-            if run.state in ACTIVE and gone:
-                self.store.save(run.model_copy(update={"state": "stopped", "process": 0}))
+    def _end(self, owner: str, key: str, **values: Any) -> None:
+        """Keep how a run ended. Where the disk is too full for that, `_as_it_is` knows it ended."""
+        try:
+            self._change(owner, key, process=0, **values)
+        except (OSError, VQAError) as error:
+            _log.warning("The end of the run %s cannot be kept: %s", key, error)
+
+    def _as_it_is(self, run: Run) -> Run:
+        """The run, stopped where nobody answers it any more, whatever was kept; the lock is held.
+
+        Its server may be gone, or its end could not be written.
+        """
+        waits = (run.owner, run.id) in self._waiting
+        is_here = waits or (self._running is not None and self._running[0] == run.id)
+        if run.state not in ACTIVE or is_here or _is_elsewhere(run):
+            return run
+        return run.model_copy(update={"state": "stopped", "process": 0})
+
+
+def _is_elsewhere(run: Run) -> bool:
+    """Whether another server has a run, and lives: its number may be a later process's by now."""
+    try:
+        began = psutil.Process(run.process).create_time()
+    except psutil.Error:
+        return False
+    return run.process != os.getpid() and abs(began - run.process_began) < _SAME

@@ -53,6 +53,7 @@ class Run(BaseModel):
     created: datetime = Field(default_factory=lambda: datetime.now(UTC))
     state: State = "waiting"
     process: int = 0  # that answers it
+    process_began: float = 0.0  # its number may be given to a later one
     model: str = ""  # the name of what has answered, and what its answers depend on
     identity: str = ""
     done: int = 0  # rows, errors among them

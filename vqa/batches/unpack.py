@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from vqa.data.stored import Budget
 from vqa.errors import InputError
 
 _PIECE = 1 << 20  # bytes
 _TABLE = 16 << 20  # bytes of the list of contents, which the library reads at once
 _MOST_NAME = 1000  # characters
+_MOST_PARTS = 20  # folders of a name, and the file
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for gigabytes of memory
 _IGNORED = ("__MACOSX/",)  # what macOS adds
 _ENCRYPTED, _UTF8 = 0x1, 0x800  # flags of an entry
@@ -24,12 +26,25 @@ _ENCRYPTED, _UTF8 = 0x1, 0x800  # flags of an entry
 
 @dataclass(frozen=True)
 class ZipLimits:
-    """What may come out of a zip file."""
+    """What may come out of a zip file, or of another that holds pictures."""
 
-    files: int = 50_000
+    files: int = 50_000  # and folders
     size: int = 4 << 30  # bytes of all files
     ratio: int = 200  # bytes that may come out of each that went in; photos reach 1 to 50
     free: int = 1 << 30  # bytes that stay free on the disk
+
+    def budget(self, name: str, packed: int, folder: Path) -> Budget:
+        """For what comes out of `packed` bytes into `folder`; `name` is what messages call them."""
+        most = min(self.size, _PIECE + packed * self.ratio)
+        free = shutil.disk_usage(folder).free - self.free
+        too_large = (
+            f"{name} unpacks to more than can be taken: at most {self.size / 1e9:.1f} GB, and "
+            f"{self.ratio} times its own size."
+        )
+        if free < most:
+            too_large = f"The disk of this server is too full to unpack {name}."
+        too_many = f"{name} holds more than can be taken: at most {self.files} files and folders."
+        return Budget(self.files, min(most, free), too_many, too_large)
 
 
 class _Careful:
@@ -64,14 +79,10 @@ def unpack(file: IO[bytes], name: str, folder: Path, limits: ZipLimits) -> int:
                 raise InputError(
                     f"{name} holds {len(entries)} files; at most {limits.files} can be taken."
                 )
-            free = shutil.disk_usage(folder.parent).free - limits.free
-            most = min(limits.size, _PIECE + packed * limits.ratio)
-            left = min(most, free)
+            budget = limits.budget(name, packed, folder.parent)
             folder.mkdir()
             for entry in entries:
-                left -= _write(archive, entry, folder / _path(entry, name), left, name)
-                if left < 0:
-                    raise InputError(_too_large(name, limits, most <= free))
+                _write(archive, entry, folder, _path(entry, name), budget, name)
     except InputError:
         raise
     except OSError as error:
@@ -102,6 +113,7 @@ def _path(entry: zipfile.ZipInfo, name: str) -> PurePosixPath:
         or (":" in inside and os.name == "nt")
         or any(unicodedata.category(char) == "Cc" for char in inside)
         or len(inside) > _MOST_NAME
+        or len(path.parts) > _MOST_PARTS
     ):
         raise InputError(f"{name} holds a file of the name {shown}, which cannot be taken.")
     if kind not in (0, stat.S_IFREG):
@@ -124,28 +136,24 @@ def _name(entry: zipfile.ZipInfo) -> str:
 
 
 def _write(
-    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, left: int, name: str
-) -> int:
-    """Write a file of at most `left` bytes; how many came out, one more where it is larger."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = 0
+    archive: zipfile.ZipFile,
+    entry: zipfile.ZipInfo,
+    folder: Path,
+    path: PurePosixPath,
+    budget: Budget,
+    name: str,
+) -> None:
+    """Write a file to `path` below `folder`, and the folders above it that are not there yet."""
+    for parent in reversed(path.parents[:-1]):  # the last is `folder`
+        if not (folder / parent).is_dir():
+            budget.add()
+            (folder / parent).mkdir()
+    budget.add()
     try:
-        target = path.open("xb")
+        target = (folder / path).open("xb")
     except FileExistsError:
         raise InputError(f"{name} holds {_name(entry)!a} twice.") from None
     with archive.open(entry) as source, target:
-        while piece := source.read(min(_PIECE, left - written + 1)):
-            written += len(piece)
-            if written > left:
-                break
+        while piece := source.read(_PIECE):
+            budget.take(len(piece))
             target.write(piece)
-    return written
-
-
-def _too_large(name: str, limits: ZipLimits, not_the_disk: bool) -> str:
-    if not not_the_disk:
-        return f"The disk of this server is too full to unpack {name}."
-    return (
-        f"{name} unpacks to more than can be taken: at most {limits.size / 1e9:.1f} GB, and "
-        f"{limits.ratio} times its own size."
-    )

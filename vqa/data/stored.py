@@ -8,12 +8,16 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 from vqa.cache import cache_directory
+from vqa.errors import InputError
 from vqa.files import atomic_write
 
-_DIRECTORY: ContextVar[Path | None] = ContextVar("stored pictures", default=None)
+_BLOCK = 4096  # bytes that the smallest file takes on the disk, and a directory
+# bytes; `load_image` takes 64 million pixels, which at most have 16 bits in four channels
+_LARGEST = 64_000_000 * 8
 _ENDINGS = (
     (b"\xff\xd8\xff", ".jpg"),
     (b"\x89PNG", ".png"),
@@ -21,6 +25,33 @@ _ENDINGS = (
     (b"RIFF", ".webp"),
     (b"BM", ".bmp"),
 )
+
+
+@dataclass
+class Budget:
+    """What may still be written of a file that a stranger gave, and what is said beyond that."""
+
+    files: int  # and directories
+    size: int  # bytes
+    too_many: str
+    too_large: str
+
+    def add(self) -> None:
+        """Count a new file or directory, before it is made. Raises InputError."""
+        self.files -= 1
+        if self.files < 0:
+            raise InputError(self.too_many)
+        self.take(_BLOCK)
+
+    def take(self, size: int) -> None:
+        """Count bytes before they are written. Raises InputError."""
+        self.size -= size
+        if self.size < 0:
+            raise InputError(self.too_large)
+
+
+_DIRECTORY: ContextVar[Path | None] = ContextVar("stored pictures", default=None)
+_BUDGET: ContextVar[Budget | None] = ContextVar("what stored pictures may take", default=None)
 
 
 def stored_path(data: bytes) -> Path:
@@ -31,9 +62,19 @@ def stored_path(data: bytes) -> Path:
 
 
 def store(data: bytes) -> Path:
-    """Write a picture once, atomically. Raises InputError where the cache cannot be written."""
+    """Write a picture once, atomically.
+
+    Raises InputError where the cache cannot be written. With a budget in `stored_in` also where
+    that is passed, and ValueError for a picture that is too large by itself.
+    """
     path = stored_path(data)
     if not path.is_file():
+        budget = _BUDGET.get()
+        if budget is not None:
+            if len(data) > _LARGEST:
+                raise ValueError(f"a picture of {len(data):,} bytes; at most {_LARGEST:,} are read")
+            budget.add()
+            budget.take(len(data))
         with atomic_write(path, "wb") as file:
             file.write(data)
     return path
@@ -45,13 +86,17 @@ def stored_directory() -> Path:
 
 
 @contextmanager
-def stored_in(directory: Path) -> Iterator[None]:
-    """Keep pictures of the data that this thread reads in `directory`, to be deleted with it."""
-    token = _DIRECTORY.set(directory)
+def stored_in(directory: Path, budget: Budget | None = None) -> Iterator[None]:
+    """Keep pictures of the data that this thread reads in `directory`, to be deleted with it.
+
+    With a `budget`, no more than that is written.
+    """
+    before, unlimited = _DIRECTORY.set(directory), _BUDGET.set(budget)
     try:
         yield
     finally:
-        _DIRECTORY.reset(token)
+        _DIRECTORY.reset(before)
+        _BUDGET.reset(unlimited)
 
 
 def from_data_url(url: str) -> bytes:
