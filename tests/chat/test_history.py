@@ -200,6 +200,19 @@ def test_an_answer_of_a_process_that_lives_goes_on(tmp_path: Path) -> None:
     assert History(tmp_path).branch(ANNA, key)[-1].state == "running"
 
 
+def test_a_later_process_of_the_same_number_writes_no_answer_of_before(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    key, turns = talk(history, "?")
+    history.add_answer(ANNA, turns[0], "parrot")
+    with sqlite3.connect(tmp_path / "history.sqlite") as database:
+        database.execute(
+            "update turns set process = ?, created = '2020-01-01 00:00:00.000000' "
+            "where role = 'assistant'",
+            (os.getppid(),),
+        )
+    assert History(tmp_path).branch(ANNA, key)[-1].state == "stopped"
+
+
 def test_many_threads_lose_nothing(history: History) -> None:
     key, turns = talk(history, "start")
 

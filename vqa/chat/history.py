@@ -27,6 +27,7 @@ from vqa.errors import InputError, VQAError
 from vqa.files import atomic_write
 
 _TITLE = 60  # characters
+_CLOCK = 2.0  # seconds that the beginning of a process is told differently as clocks are set
 
 
 def history_directory() -> Path:
@@ -371,9 +372,18 @@ class History:
         """Answers whose process is gone will not be written further."""
         with self._writing() as session:
             for row in session.scalars(select(TurnRow).where(TurnRow.state == "running")):
-                if row.process == os.getpid() or not psutil.pid_exists(row.process):
+                if row.process == os.getpid() or not _was_there(row.process, row.created):
                     row.state = "stopped"
                     row.process = 0
+
+
+def _was_there(process: int, then: datetime) -> bool:
+    """Whether a process lives and did at that time; its number may be a later one's by now."""
+    try:
+        began = psutil.Process(process).create_time()
+    except psutil.Error:
+        return False
+    return began < then.replace(tzinfo=UTC).timestamp() + _CLOCK
 
 
 def _turn(row: TurnRow, pictures: Sequence[Picture], siblings: tuple[str, ...] = ()) -> Turn:
