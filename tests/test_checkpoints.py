@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from tests import tiny
-from vqa.checkpoints import Loaded, base_of, is_adapter, load, record_base, save
+from vqa.checkpoints import Loaded, _device_map, base_of, is_adapter, load, record_base, save
 from vqa.engine import LocalEngine
 from vqa.errors import InputError
 from vqa.model import compose
@@ -328,3 +328,23 @@ def test_directories_without_a_processor_config_load_too(layout: str, tmp_path: 
     (older / "processor_config.json").unlink()
     expected = inputs(load(str(whole)).processor)["input_ids"]
     assert torch.equal(inputs(load(str(older)).processor)["input_ids"], expected)
+
+
+@pytest.mark.parametrize(
+    ("there", "device", "quantize", "place"),
+    [
+        ("cpu", "auto", None, None),
+        ("cpu", "cpu", None, {"": torch.device("cpu")}),
+        ("mps", "auto", None, {"": torch.device("mps")}),
+        ("cuda", "auto", None, "auto"),
+        ("mps", "auto", "8bit", "auto"),
+    ],
+)
+def test_weights_go_to_the_accelerator_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, there: str, device: str, quantize: Any, place: Any
+) -> None:
+    monkeypatch.setattr(
+        torch.accelerator, "current_accelerator",
+        lambda check_available: None if there == "cpu" else torch.device(there),
+    )  # fmt: skip
+    assert _device_map(device, quantize) == place

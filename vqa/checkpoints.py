@@ -201,10 +201,9 @@ def _load_weights(
     options: dict[str, Any] = {"config": config, "dtype": dtype, "use_safetensors": True}
     if quantize is not None:
         options["quantization_config"] = quantization(quantize, dtype)
-    if device != "auto":
-        options["device_map"] = {"": device}
-    elif torch.cuda.is_available() or quantize is not None:
-        options["device_map"] = "auto"
+    place = _device_map(device, quantize)
+    if place is not None:
+        options["device_map"] = place
     try:
         model, info = LlavaForConditionalGeneration.from_pretrained(
             source, output_loading_info=True, **options
@@ -217,6 +216,16 @@ def _load_weights(
             f"{min(info['missing_keys'])}"
         )
     return model
+
+
+def _device_map(
+    device: str, quantize: Quantize | None
+) -> Literal["auto"] | dict[str, torch.device] | None:
+    """Where the weights go: `auto` spreads them over several GPUs; None is the CPU."""
+    found = device_named(device)
+    if device == "auto" and (found.type == "cuda" or quantize is not None):
+        return "auto"
+    return None if device == "auto" and found.type == "cpu" else {"": found}
 
 
 def quantization(quantize: Quantize, dtype: torch.dtype) -> BitsAndBytesConfig:
