@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.chat.test_worker import Echo, ask, wait
+from vqa.answering import Answer, Request
 from vqa.chat.host import Host
 from vqa.errors import InputError, VQAError
 from vqa.model_choice import Choice
@@ -77,3 +81,39 @@ def test_the_last_choice_counts() -> None:
     assert host.choice.name == "three"
     assert built in (["one", "three"], ["three"])
     assert host.worker().submit(ask("hello")).result().text == "hello"
+
+
+def test_two_choices_at_once_load_one_after_the_other() -> None:
+    closing, go = threading.Event(), threading.Event()
+    loading: list[str] = []
+    most = 0
+
+    class Slow(Echo):
+        def stream(
+            self, request: Request, cancel: threading.Event | None = None
+        ) -> Iterator[str | Answer]:
+            closing.set()
+            go.wait(10)
+            return super().stream(request, cancel)
+
+    def build(choice: Choice) -> Echo:
+        nonlocal most
+        loading.append(choice.name)
+        most = max(most, len(loading))
+        time.sleep(0.05)
+        loading.remove(choice.name)
+        return Slow()
+
+    host = Host(build)
+    host.load(Choice("one"))
+    wait(lambda: not host.loading)
+    host.worker().submit(ask("hello"))
+    assert closing.wait(10)
+    with ThreadPoolExecutor(2) as pool:  # both wait for the answer to end
+        chosen = [pool.submit(host.load, Choice(name)) for name in ("two", "three")]
+        time.sleep(0.1)
+        go.set()
+        for future in chosen:
+            future.result(10)
+    wait(lambda: not host.loading)
+    assert host.error is None and most == 1

@@ -89,6 +89,12 @@ def test_a_bad_question_leaves_nothing(kept: Chats) -> None:
     assert kept.history.branch(ANNA, key) == []
 
 
+def test_too_many_pictures_are_not_decoded(kept: Chats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Upload, "load", lambda _: pytest.fail("decoded"))
+    with pytest.raises(InputError, match="pictures in one message"):
+        kept.ask(ANNA, kept.history.start(ANNA), "?", [upload()] * (MAX_PICTURES + 1))
+
+
 def test_a_failed_answer_says_why_and_its_pictures_go_to_the_next(kept: Chats) -> None:
     key = kept.history.start(ANNA)
     kept.wait(kept.ask(ANNA, key, "some fail", [upload()]))

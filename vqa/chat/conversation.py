@@ -17,6 +17,14 @@ MAX_QUESTION = 8000  # characters
 MAX_MESSAGES = 400  # in one conversation, answers included
 
 
+def check_count(pictures: int) -> None:
+    """Raise InputError where one message has too many pictures."""
+    if pictures > MAX_PICTURES:
+        raise InputError(
+            f"{pictures} pictures in one message: at most {MAX_PICTURES} are read; ask in parts."
+        )
+
+
 @dataclass(frozen=True)
 class Conversation:
     """The turns so far. Every change gives a new conversation; the old one stays as it was."""
@@ -46,11 +54,7 @@ class Conversation:
         before, kept = self.messages, self.unanswered_pictures
         if before and before[-1].role == "user":
             before = before[:-1]
-        count = len(kept) + len(pictures)
-        if count > MAX_PICTURES:
-            raise InputError(
-                f"{count} pictures in one message: at most {MAX_PICTURES} are read; ask in parts."
-            )
+        check_count(len(kept) + len(pictures))
         loaded = tuple(load_image(picture) for picture in pictures)
         return replace(self, messages=(*before, Message("user", question, (*kept, *loaded))))
 

@@ -21,6 +21,7 @@ class Host:
     def __init__(self, build: Callable[[Choice], Answerer]) -> None:
         self._build = build
         self._lock = Lock()
+        self._choosing = Lock()
         self._choice = Choice()
         self._worker: Worker | None = None
         self._error: VQAError | None = None
@@ -44,17 +45,18 @@ class Host:
 
     def load(self, choice: Choice) -> None:
         """Begin to load what is chosen. Answers of the model before end where they are."""
-        with self._lock:
-            self._generation += 1
-            generation, before, last = self._generation, self._worker, self._thread
-            self._choice, self._worker, self._error = choice, None, None
-            self._thread = Thread(
-                target=self._load, args=(choice, generation, last), name="vqa-load", daemon=True
-            )
-        if before is not None:
-            before.close()
-        del before
-        self._thread.start()
+        with self._choosing:  # whoever chooses next waits for a thread that has begun
+            with self._lock:
+                self._generation += 1
+                generation, before, last = self._generation, self._worker, self._thread
+                self._choice, self._worker, self._error = choice, None, None
+                self._thread = Thread(
+                    target=self._load, args=(choice, generation, last), name="vqa-load", daemon=True
+                )
+            if before is not None:
+                before.close()
+            del before
+            self._thread.start()
 
     def worker(self) -> Worker:
         """The worker of the model. Raises VQAError where there is none, or none yet."""

@@ -15,7 +15,7 @@ from threading import Lock, Thread
 from PIL.Image import Image
 
 from vqa.answering import Answer, Settings
-from vqa.chat.conversation import Conversation
+from vqa.chat.conversation import Conversation, check_count
 from vqa.chat.history import History
 from vqa.chat.turn import Picture, State, Turn
 from vqa.chat.worker import Job, Worker
@@ -146,6 +146,7 @@ class Chats:
     ) -> tuple[str, Conversation]:
         turns = self.history.branch(owner, conversation)
         system = self.history.system(owner, conversation)
+        check_count(len(pictures))  # before they are decoded: each may take hundreds of megabytes
         loaded = [picture.load() for picture in pictures]
         talk = talk_of(turns, system).ask(question, loaded)
         parent = turns[-1].id if turns else None
