@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import batch_run, model_picker
+from app import batch_run, model_picker, trouble
 from app.state import batches, is_local, owner
 from app.texts import language_picker, plain, text
 from vqa.batches import Limits, NotThere, Run, ZipLimits
@@ -26,6 +26,7 @@ def show() -> None:
         with st.expander(text("model.heading"), icon=":material/memory:"):
             model_picker.show()
         language_picker()
+    trouble.show()
     key = st.query_params.get("b")
     if key:
         try:

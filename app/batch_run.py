@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
 import streamlit as st
 
 from app import batch_results
+from app.clock import local
 from app.state import batches, owner
 from app.texts import plain, text
+from app.trouble import told
 from vqa.batches import Progress, Run
 from vqa.batches.runs import ACTIVE
 
@@ -84,7 +83,7 @@ def _ended(run: Run) -> None:
         if run.state in ("failed", "stopped"):
             st.button(
                 text("batch.go_on"), icon=":material/play_arrow:", type="primary",
-                on_click=batches().go_on, args=(owner(), run.id), key="batch-go-on",
+                on_click=told(batches().go_on), args=(owner(), run.id), key="batch-go-on",
             )  # fmt: skip
         _deletion(run)
     _bad_rows(run)
@@ -98,7 +97,7 @@ def _deletion(run: Run) -> None:
 
     with st.popover(text("batch.delete"), icon=":material/delete:"):
         st.write(text("batch.delete_sure"))
-        st.button(text("batch.delete_yes"), on_click=delete, key="batch-delete")
+        st.button(text("batch.delete_yes"), on_click=told(delete), key="batch-delete")
 
 
 def _bad_rows(run: Run) -> None:
@@ -115,15 +114,7 @@ def about(run: Run) -> str:
     """When a run began, and what has answered it."""
     return text(
         "batch.about",
-        date=_local(run.created).strftime("%Y-%m-%d %H:%M"),
+        date=local(run.created).strftime("%Y-%m-%d %H:%M"),
         rows=run.rows,
         model=run.model or text("batch.no_model"),
     )
-
-
-def _local(time: datetime) -> datetime:
-    """A time on the clock of who looks at the page."""
-    try:
-        return time.astimezone(ZoneInfo(st.context.timezone or "UTC"))
-    except (ZoneInfoNotFoundError, ValueError):
-        return time

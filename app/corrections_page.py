@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from app import chat_page
+from app import chat_page, trouble
+from app.clock import local
 from app.pictures import show as show_picture
 from app.state import chats, directory, is_local, owner
 from app.texts import language_picker, plain, text
@@ -39,6 +39,7 @@ def show() -> None:
     """Draw the page."""
     with st.sidebar:
         language_picker()
+    trouble.show()
     st.header(text("corrections.heading"))
     try:
         judged = [answer for _, answer in chats().history.judged_answers(owner())][::-1]
@@ -151,7 +152,7 @@ def _card(branch: Sequence[Turn]) -> None:
             help=text("corrections.take_back_help"),
             type="tertiary",
             key=f"take-back-{answer.id}",
-            on_click=chats().history.take_back,
+            on_click=trouble.told(chats().history.take_back),
             args=(owner(), answer.id),
         )
         _link(text("corrections.open_conversation"), answer.conversation)
@@ -170,5 +171,4 @@ def _link(label: str, conversation: str | None = None) -> None:
 
 def _when(moment: datetime) -> str:
     """A moment of UTC where the browser is."""
-    zone = ZoneInfo(st.context.timezone or "UTC")
-    return moment.replace(tzinfo=UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M")
+    return local(moment.replace(tzinfo=UTC)).strftime("%Y-%m-%d %H:%M")

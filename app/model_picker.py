@@ -82,6 +82,8 @@ def show_state() -> None:
     if here.error is None:
         return
     st.error(plain(text("model.failed", name=here.choice.name, reason=str(here.error))))
+    if not is_local():  # what model answers is not for guests to say
+        return
     with st.container(horizontal=True):
         st.button(text("model.retry"), on_click=here.load, args=(here.choice,))
         if here.choice.name != "embedded":
