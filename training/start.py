@@ -38,10 +38,10 @@ def start_from_words(
     `features` gives a picture's patch features [N, Dv].
     """
     words = _without_common(_words(processor.tokenizer, examples, paths))
-    table = model.get_input_embeddings().weight.detach().float()  # [vocabulary, Dt]
+    table = model.get_input_embeddings().weight.detach().float().cpu()  # [vocabulary, Dt]
     centre = table.mean(0)  # [Dt]
     pictures = sorted(words)
-    means = torch.stack([features(path).float().mean(0) for path in pictures])  # [P, Dv]
+    means = torch.stack([features(path).float().cpu().mean(0) for path in pictures])  # [P, Dv]
     targets = torch.stack(_targets([words[path] for path in pictures], table - centre))  # [P, Dt]
     middle = means.mean(0)  # [Dv]
     x, y = means - middle, targets - targets.mean(0)
@@ -49,7 +49,8 @@ def start_from_words(
     weight = torch.linalg.solve(x.T @ x + penalty, x.T @ y)  # [Dv, Dt]
 
     # as large as words are, measured on the patches of some pictures
-    some = torch.cat([features(path).float() for path in pictures[:: len(pictures) // 64 + 1]])
+    chosen = pictures[:: len(pictures) // 64 + 1]
+    some = torch.cat([features(path).float().cpu() for path in chosen])  # [patches, Dv]
     weight = weight * ((table - centre).std() / ((some - middle) @ weight).std())
     set_linear(model.model.multi_modal_projector, weight, middle, centre, some)
 
@@ -58,6 +59,8 @@ def set_linear(
     projector: Any, weight: Tensor, middle: Tensor, centre: Tensor, some: Tensor
 ) -> None:
     """Make the two layers compute (x - middle) @ weight + centre, in the main directions of `some`.
+
+    All tensors are on the CPU, wherever the projector is.
 
     gelu(a) - gelu(-a) = a: pairs of hidden units of opposite sign are an exact identity, from which
     the projector goes on learning. Half as many directions as hidden units hold nearly all of it.
@@ -69,7 +72,7 @@ def set_linear(
     main = directions[:, -half:]  # [Dt, half]
     inward = (weight @ main / scale).T  # [half, Dv]
     projector.linear_1.weight.copy_(torch.cat([inward, -inward]))
-    projector.linear_1.bias.copy_(-projector.linear_1.weight.float() @ middle)
+    projector.linear_1.bias.copy_(-projector.linear_1.weight.float().cpu() @ middle)
     projector.linear_2.weight.copy_(torch.cat([main * scale, -main * scale], dim=1))
     projector.linear_2.bias.copy_(centre)
 

@@ -18,11 +18,12 @@ from vqa.data.example import Example
 WORDS = ("red", "blue", "dog", "tree", "house", "water")
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_features_read_as_the_words_of_their_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     monkeypatch.setenv("VQA_CACHE", str(tmp_path / "cache"))
-    loaded = load(str(llava_1_5(tmp_path / "model")), dtype="float32")
+    loaded = load(str(llava_1_5(tmp_path / "model")), dtype="float32", device=device)
     model, processor = loaded.model, loaded.processor
     examples = []
     for number in range(len(WORDS) * 4):
@@ -40,6 +41,7 @@ def test_features_read_as_the_words_of_their_picture(
 
     start_from_words(model, processor, examples, set(prints), features)
 
+    model.cpu()
     table = model.get_input_embeddings().weight.detach()  # [vocabulary, Dt]
     ids = [processor.tokenizer(" " + word, add_special_tokens=False).input_ids for word in WORDS]
     only = [set(found) - set().union(*(ids[:i] + ids[i + 1 :])) for i, found in enumerate(ids)]
