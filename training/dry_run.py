@@ -148,10 +148,18 @@ def _seconds_a_row(trained: Any, llava: Any, settings: TrainSettings, pixels: bo
 def timed(what: Callable[[], None]) -> float:
     """Seconds of one call, the first not counted."""
     what()
+    _finish()
     began = time.perf_counter()
     for _ in range(_ROWS):
         what()
+    _finish()
     return (time.perf_counter() - began) / _ROWS
+
+
+def _finish() -> None:
+    """Wait for the accelerator, which is only told what to do."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
 
 
 def show(found: Outlook) -> None:

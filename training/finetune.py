@@ -77,8 +77,9 @@ def run(settings: FinetuneSettings) -> None:
     if not begin(settings.output, described):
         return
     print_report(module_report(model))
+    dtype = model.dtype  # what is trained becomes float32
     trainer = fit(trained, processor, prepared, settings, pixels)
-    save(trainer, settings.output, model.dtype, base=settings.model)
+    save(trainer, settings.output, dtype, base=settings.model)
     end(settings.output, described, trainer.state.log_history, settings.model, _how(settings))
 
 
