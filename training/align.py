@@ -32,12 +32,13 @@ from training.processes import device_of, join
 from training.record import begin, describe, end
 from training.report import print_report
 from training.resume import refuse_another
-from training.settings import Section
+from training.settings import Logger, Section
 from vqa import fingerprint
 from vqa.alignment import loading
 from vqa.alignment.joint import Head, JointModel, Shape
 from vqa.alignment.loading import DualEncoder
 from vqa.alignment.losses import alike, contrastive, gathered, sigmoid
+from vqa.checkpoints import whole_name
 from vqa.files import replaced_files
 from vqa.metrics.retrieval import ranks, recall_at
 from vqa.model import ModuleReport
@@ -88,7 +89,7 @@ class AlignSettings(Section):
     heads: Shape = Shape()
     train: AlignTrained = AlignTrained()
     # how long, and how much at once
-    epochs: float = Field(20.0, gt=0)  # each of them is all captions once
+    epochs: float = Field(20.0, gt=0, allow_inf_nan=False)  # each of them is all captions once
     max_steps: int | None = Field(None, gt=0)
     batch: int = Field(1024, ge=2)  # pairs of a step; all others of it are negatives
     # how fast
@@ -102,8 +103,8 @@ class AlignSettings(Section):
     save_every: int = Field(200, ge=1)
     keep_checkpoints: int = Field(1, ge=1)
     log_every: int = Field(10, ge=1)
-    loggers: list[str] = []  # of transformers' Trainer: tensorboard, wandb, ...
-    seed: int = 0
+    loggers: list[Logger] = []  # of transformers' Trainer: tensorboard, wandb, ...
+    seed: int = Field(0, ge=0)
 
     @property
     def rows_per_step(self) -> int:
@@ -135,7 +136,7 @@ def run(settings: AlignSettings) -> None:
     )  # fmt: skip
     if trainer.is_world_process_zero():
         with replaced_files(settings.output, last=("config.json",)) as directory:
-            vision, text = _absolute(settings.vision), _absolute(settings.text)
+            vision, text = whole_name(settings.vision), whole_name(settings.text)
             loading.save(encoder, directory, vision=vision, text=text, base=base)
     how = f"{settings.heads.projector} heads" + ", the vision encoder too" * settings.train.vision
     use = [f'vqa score-caption --model {settings.output} PHOTO "A TEXT"']
@@ -203,11 +204,6 @@ def _compose(settings: AlignSettings) -> DualEncoder:
     encoder.model.to(device_of(settings))  # type: ignore[arg-type]
     torch.manual_seed(settings.seed)  # dropout
     return encoder
-
-
-def _absolute(name: str) -> str:
-    """A directory's whole path: the run is used from other directories than it was trained in."""
-    return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
 class AlignTrainer(RowTrainer):

@@ -201,9 +201,10 @@ def set_up(model: nn.Module, settings: FinetuneSettings) -> Any:
         whole = ["language_model", "lm_head"] * (learns.language == "full")
         freeze(model, trainable=(*modules, *whole))
         return model
+    base = checkpoints.whole_name(settings.model)  # a run is used from other directories, too
     if settings.adapter is None:
-        return add_lora(model, settings.lora, settings.model, modules)
-    return go_on(model, settings.adapter, settings.lora, settings.model, modules)
+        return add_lora(model, settings.lora, base, modules)
+    return go_on(model, settings.adapter, settings.lora, base, modules)
 
 
 def add_lora(model: nn.Module, lora: LoraSettings, base: str, whole: list[str]) -> Any:

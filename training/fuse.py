@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -33,6 +32,7 @@ from training.resume import refuse_another
 from training.rows import Validation
 from training.settings import RunSettings, Section
 from vqa import fingerprint
+from vqa.checkpoints import whole_name
 from vqa.files import replaced_files
 from vqa.fusion import storage
 from vqa.fusion.calibration import fit_temperature
@@ -121,18 +121,13 @@ def _open(settings: FuseSettings) -> tuple[Parts, Planned, FusionModel]:
     planned = plan(settings, parts.words, classes.least, classes.most, network.question_tokens)
     torch.manual_seed(settings.seed)
     config = FusionConfig(
-        vision=_absolute(settings.vision), language=_absolute(settings.language),
+        vision=whole_name(settings.vision), language=whole_name(settings.language),
         own_vision=settings.train.vision, **network.model_dump(),
     )  # fmt: skip
     model = storage.build(parts, planned.answers, config)
     model.requires_grad_(True)
     model.model.vision_tower.requires_grad_(settings.train.vision)
     return parts, planned, model
-
-
-def _absolute(name: str) -> str:
-    """A directory's whole path: the run is used from other directories than it was trained in."""
-    return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
 class FusionTrainer(RowTrainer):

@@ -8,6 +8,7 @@ import torch
 from accelerate import PartialState
 
 from training.settings import RunSettings
+from vqa.devices import device_named
 
 
 def on_cpu(settings: RunSettings) -> bool:
@@ -24,7 +25,9 @@ def join(settings: RunSettings) -> None:
     """Join the other processes of this run; to be called before anything asks how many there are.
 
     The first to ask decides for the whole process, and without a word about the CPU it is alone.
+    Raises InputError where this machine has no such device.
     """
+    device_named(settings.device)
     # the others wait while the first one computes features, which may take hours
     PartialState(cpu=on_cpu(settings), timeout=timedelta(days=7))
 

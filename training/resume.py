@@ -28,7 +28,9 @@ def last_checkpoint(output: Path) -> Path | None:
 
     The trainer's state is its last file.
     """
-    found = sorted(output.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    numbers = {path: path.name.removeprefix("checkpoint-") for path in output.glob("checkpoint-*")}
+    found = [path for path, number in numbers.items() if number.isdecimal()]  # not a user's copy
+    found.sort(key=lambda path: int(numbers[path]))
     whole = None
     for path in found:
         if _is_json(path / "trainer_state.json"):

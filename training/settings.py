@@ -18,6 +18,20 @@ def _known_metric(name: str) -> str:
     return metric(name).name
 
 
+def _known_logger(name: str) -> str:
+    from transformers.integrations import get_available_reporting_integrations
+
+    known = get_available_reporting_integrations()
+    if name not in known:  # Trainer says so only when all features are computed
+        there = ", ".join(sorted(known)) or "none"
+        raise ValueError(f"{name} is not a logger that is installed here (those are: {there})")
+    return name
+
+
+Logger = Annotated[str, AfterValidator(_known_logger)]
+Times = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class LearningRates(Section):
     """A learning rate for each trained module."""
 
@@ -56,7 +70,7 @@ class RunSettings(Section):
     # where the run goes
     output: Path
     # how long
-    epochs: float = Field(1.0, gt=0)
+    epochs: float = Field(1.0, gt=0, allow_inf_nan=False)
     max_steps: int | None = Field(None, gt=0)
     # how much at once
     rows_per_step: int = Field(8, ge=1)
@@ -73,14 +87,14 @@ class RunSettings(Section):
     save_every: int = Field(200, ge=1)
     keep_checkpoints: int = Field(1, ge=1)
     log_every: int = Field(10, ge=1)
-    loggers: list[str] = []  # of transformers' Trainer: tensorboard, wandb, ...
-    seed: int = 0
+    loggers: list[Logger] = []  # of transformers' Trainer: tensorboard, wandb, ...
+    seed: int = Field(0, ge=0)
 
 
 class TrainSettings(RunSettings):
     """What pretraining and fine-tuning of a LLaVA model share besides."""
 
-    repeat: dict[str, float] = {}  # source -> how often its pictures come in an epoch; 0.5 is half
+    repeat: dict[str, Times] = {}  # source -> how often its pictures come in an epoch; 0.5 is half
     validation: WrittenValidation = WrittenValidation()
     # `words`: features begin as the words that the answers say of them; `as_is`: go on training
     projector_start: Literal["words", "as_is"] = "as_is"

@@ -30,6 +30,7 @@ from vqa.room import check_room
 
 Quantize = Literal["4bit", "8bit"]
 _RECORD = "vqa.json"
+_SHIPPED = ("embedded", "embedded/base")
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,16 @@ def look(name: str) -> tuple[Any, LlavaProcessor]:
 
 def resolve(name: str) -> str:
     """The directory or hub id behind a name; `embedded` is fetched and made on first use."""
-    if name in ("embedded", "embedded/base"):
+    if name in _SHIPPED:
         from vqa import embedded
 
         return str(embedded.model_directory() if name == "embedded" else embedded.base_directory())
     return name
+
+
+def whole_name(name: str) -> str:
+    """A name that holds from any directory: of a model's directory the whole path."""
+    return str(Path(name).resolve()) if name not in _SHIPPED and Path(name).is_dir() else name
 
 
 def is_adapter(name: str) -> bool:

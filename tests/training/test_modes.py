@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -50,6 +51,25 @@ def test_what_is_set_to_learn_learns_and_nothing_else(tmp_path, data, config, tr
     loaded = checkpoints.load(str(out), dtype="float32")
     assert moved(before, loaded.model.state_dict()) == expected
     assert (out / "adapter_config.json").is_file() == (train["language"] == "lora")
+
+
+@pytest.mark.parametrize("language", ["frozen", "full"])
+def test_a_model_is_saved_in_its_own_type(tmp_path, data, config, language):
+    half, out = tmp_path / "half", tmp_path / "run"
+    checkpoints.save(checkpoints.load(str(llava_1_5(tmp_path / "m")), dtype="bfloat16"), half)
+    run(config(recipe="finetune", model=half, data=data, output=out, max_steps=1, dtype="bfloat16",
+               train={"language": language, "vision": True}, validation=NO_VALIDATION))  # fmt: skip
+    kept = load_file(out / "model.safetensors")
+    assert {tensor.dtype for tensor in kept.values()} == {torch.bfloat16}
+
+
+def test_a_run_is_used_from_another_directory(tmp_path, data, config, monkeypatch):
+    llava_1_5(tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    run(config(recipe="finetune", model="base", data=data, output=Path("run"), max_steps=1,
+               validation=NO_VALIDATION))  # fmt: skip
+    monkeypatch.chdir("/")
+    assert checkpoints.load(str(tmp_path / "run")).sources[0] == str(tmp_path / "base")
 
 
 @pytest.mark.parametrize("kind", ["dora", "rslora"])
@@ -145,6 +165,15 @@ def test_attention_and_checkpointing_change_no_loss(tmp_path, data, config, chan
         ({"train": {"language": "frozen"}, "quantize": "4bit"}, "quantized weights cannot learn"),
         ({"train": {"projector": False}, "projector_start": "words"}, "set train.projector"),
         ({"device": "cuda:1"}, "device"),
+        pytest.param(
+            {"device": "mps"},
+            "not a device of this machine",
+            marks=pytest.mark.skipif(torch.backends.mps.is_available(), reason="it is one here"),
+        ),
+        ({"seed": -1}, "seed"),
+        ({"epochs": float("inf")}, "epochs"),
+        ({"repeat": {"x": -1}}, r"repeat\.x"),
+        ({"loggers": ["nonsense"]}, "not a logger that is installed"),
         ({"validation": {"metric": "exactmatch"}}, "did you mean 'exact_match'"),
         ({"lora": {"kind": "dorra"}}, "lora.kind"),
     ],

@@ -32,6 +32,9 @@ def test_a_half_written_checkpoint_does_not_count(tmp_path: Path) -> None:
         (path / "trainer_state.json").write_text('{"global_step": 1}' if step != 10 else '{"glob')
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
     assert not (tmp_path / "checkpoint-10").exists()
+    (tmp_path / "checkpoint-20-copy").mkdir()  # a user's
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert (tmp_path / "checkpoint-20-copy").exists()
     assert last_checkpoint(tmp_path / "nowhere") is None
 
 
