@@ -61,6 +61,7 @@ _TWO = """
 import torch
 from torch import distributed
 from torch.nn import functional as F
+from training.processes import leave
 from vqa.alignment.losses import contrastive, gathered
 
 distributed.init_process_group("gloo")
@@ -80,7 +81,7 @@ torch.testing.assert_close(shared, loss(x, y))
 part = torch.autograd.grad(shared, weight)[0]
 distributed.all_reduce(part)
 torch.testing.assert_close(part / 2, whole)  # as DDP averages
-distributed.destroy_process_group()  # or a thread of gloo may outlive the interpreter and abort
+leave()  # together: else a thread of gloo may outlive the interpreter and abort
 """
 
 

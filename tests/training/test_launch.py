@@ -54,6 +54,7 @@ _SAVE = """
 import sys
 from pathlib import Path
 import torch
+from training.processes import leave
 from transformers import LlamaConfig, LlamaForCausalLM
 from vqa.conversion import make_config_portable, save_model
 
@@ -64,7 +65,7 @@ config = LlamaConfig(
 directory = Path(sys.argv[1]) / str(torch.distributed.get_rank())
 save_model(LlamaForCausalLM(config), directory)
 make_config_portable(directory)
-torch.distributed.destroy_process_group()
+leave()
 """
 
 

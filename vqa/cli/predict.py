@@ -281,6 +281,7 @@ def _together(
             total, errors = merge(parts, out, ids)
             remove_parts(out)
             outcome = Outcome(total - errors, errors, 0)
+        distributed.barrier()  # a thread of gloo that outlives the others aborts its process
     finally:
         distributed.destroy_process_group()
     return outcome
