@@ -94,7 +94,7 @@ def main(
     mix: Annotated[Path, typer.Option(help="What `vqa data build mix` made.")],
     out: Annotated[Path, typer.Option(help="Where trainings and results go.")],
     trial: Annotated[list[str] | None, typer.Option(help="Only this one; repeatable.")] = None,
-    steps: Annotated[int, typer.Option(help="Of four rows of 384 tokens.")] = 60,
+    steps: Annotated[int, typer.Option(help="Of four rows of 384 tokens.")] = 40,
     processes: Annotated[int, typer.Option(help="Processes of a training.")] = 2,
 ) -> None:
     """Run what is missing and print the table."""
