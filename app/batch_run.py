@@ -48,7 +48,7 @@ def _follow(key: str) -> None:
 
     st.button(
         text("batch.stopping") if stopping else text("batch.stop"), icon=":material/stop:",
-        on_click=stop, disabled=stopping, key="batch-stop",
+        on_click=told(stop), disabled=stopping, key="batch-stop",
     )  # fmt: skip
     batch_results.latest(batches().run(owner(), key))
 

@@ -12,5 +12,5 @@ def local(time: datetime) -> datetime:
     """A moment where the browser is; as it stands where the browser names no known zone."""
     try:
         return time.astimezone(ZoneInfo(st.context.timezone or "UTC"))
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "America" is a folder of zones
         return time

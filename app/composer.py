@@ -31,16 +31,19 @@ def _remove(number: int) -> None:
 
 
 def keep(question: str, pictures: list[Upload], why: str) -> None:
-    """Keep what could not be asked, so that it can be put right, and say why: of all pictures."""
+    """Keep what could not be asked, so that it can be put right, and say why: of each picture.
+
+    Of too many pictures the first are kept, and the others are not even decoded.
+    """
     good, reasons = [], []
-    for picture in pictures:
+    for picture in pictures[:MAX_PICTURES]:
         try:
             picture.load()
         except ImageError as error:
             reasons.append(str(error))
         else:
             good.append(picture)
-    st.session_state.pending = good[:MAX_PICTURES]
+    st.session_state.pending = good
     st.session_state.draft = question
     trouble.keep("\n".join(reasons) or why)
 

@@ -15,6 +15,7 @@ from vqa.chat.kept import Chats
 from vqa.cli import page as launcher
 
 LOCAL = "local"  # the owner of everything where the page is for this computer alone
+_GUESTS_WAITING = 4  # questions of one guest, in several tabs: the memory is shared
 
 
 @st.cache_resource(show_spinner=False)
@@ -28,7 +29,8 @@ def host() -> Host:
 @st.cache_resource(show_spinner=False)
 def chats() -> Chats:
     """Everybody's conversations."""
-    return Chats(History(directory()), host().worker)
+    max_waiting = None if is_local() else _GUESTS_WAITING
+    return Chats(History(directory()), host().worker, max_waiting)
 
 
 @st.cache_resource(show_spinner=False)

@@ -18,6 +18,7 @@ from streamlit.testing.v1 import AppTest
 import vqa.cli.page
 from app import batch_files, batch_page
 from app.batch_files import Result, Results
+from app.state import batches
 from tests.app.fake import Parrot
 from vqa.data.example import Example
 from vqa.evaluation.score import Prediction
@@ -186,6 +187,22 @@ def test_a_run_is_stopped_and_goes_on(parrot: Parrot) -> None:
     ended(page)
 
 
+@pytest.mark.parametrize("key", ["batch-go-on", "batch-delete"])
+def test_what_another_tab_has_deleted_is_told(parrot: Parrot, key: str) -> None:
+    page = ended(given(opened(), "image,question\na.png,please fail now\n", "a.png"))
+    click(opened(str(page.query_params["b"])), "batch-delete")
+    click(page, key)
+    assert "not here any more" in page.error[0].value
+    assert [info.value for info in page.info] == ["This file is not here any more."]
+
+
+def test_a_run_that_is_deleted_cannot_be_stopped(parrot: Parrot) -> None:
+    page = given(opened(), "image,question\n" + "a.png,slow one?\n" * 30, "a.png")
+    batches().delete("local", str(page.query_params["b"]))
+    click(page, "batch-stop")
+    assert "not here any more" in page.error[0].value
+
+
 def test_what_cannot_be_read_is_told_and_leaves_nothing(parrot: Parrot) -> None:
     page = opened()
     click(page, next(str(one.key) for one in page.button if one.label == "Start"))
@@ -214,7 +231,7 @@ def test_files_of_this_computer(parrot: Parrot, tmp_path: Path) -> None:
 def test_others_see_neither_paths_nor_runs(parrot: Parrot, monkeypatch: pytest.MonkeyPatch) -> None:
     page = given(opened(), ROWS, "a.png")
     assert not [one for one in page.segmented_control if one.key == "batch-source"]
-    key = str(page.query_params["b"][0])
+    key = str(page.query_params["b"])
     ended(page)
     other = opened(key)  # another browser
     assert [info.value for info in other.info] == ["This file is not here any more."]

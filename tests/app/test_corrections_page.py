@@ -7,6 +7,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,33 @@ def test_an_answer_is_corrected_here_and_taken_back(history: History) -> None:
     page.button(key=f"take-back-{bus.id}").click().run()
     assert "a car" not in answers(page)
     assert history.turn(ME, bus.id).correction == "" and history.turn(ME, bus.id).rating == 0
+
+
+def test_what_another_tab_has_deleted_is_told(history: History) -> None:
+    page = opened()
+    (car,) = (one for _, one in history.judged_answers(ME) if one.text == "a car")
+    history.delete(ME, car.conversation)
+    page.button(key=f"take-back-{car.id}").click().run()
+    assert not page.exception
+    assert "no such turn" in page.error[0].value
+    assert answers(page) == ["a cup", "a hat", "a dog"]
+
+
+@pytest.mark.parametrize("zone", ["Etc/Unknown", "../etc", "America", None])
+def test_browsers_that_name_no_known_zone(
+    history: History, monkeypatch: pytest.MonkeyPatch, zone: str | None
+) -> None:
+    monkeypatch.setattr(type(st.context), "timezone", zone)
+    assert answers(opened()) == ["a car", "a cup", "a hat", "a dog"]
+
+
+def test_times_are_those_of_the_browser(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    for zone in ("UTC", "Asia/Kolkata"):
+        monkeypatch.setattr(type(st.context), "timezone", zone)
+        said = opened().caption[0].value.replace("\\", "")  # the model and the time
+        shown.append(datetime.fromisoformat(said.split(", ")[1]))
+    assert shown[1] - shown[0] == timedelta(hours=5, minutes=30)
 
 
 def test_a_thumb_is_changed_here(history: History) -> None:

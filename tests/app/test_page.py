@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import vqa.cli.page
 from app.state import chats
 from tests.app.fake import Parrot
-from vqa.chat import MAX_PICTURES
+from vqa.chat import MAX_PICTURES, Worker
+from vqa.chat.kept import Upload
 from vqa.errors import VQAError
 from vqa.model_choice import Choice
 
@@ -128,6 +130,20 @@ def test_too_many_pictures_can_be_put_right(parrot: Parrot) -> None:
     assert f"{MAX_PICTURES + 1} pictures in one message" in page.error[0].value
     ask(page, "What?")
     assert texts(page)[1] == f"With {MAX_PICTURES} pictures you said: What?"
+
+
+def test_of_far_too_many_pictures_only_those_that_are_kept_are_decoded(
+    parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    real = Upload.load
+    monkeypatch.setattr(
+        Upload, "load", lambda upload: (decoded.append(upload.name), real(upload))[1]
+    )
+    names = [f"{number}.png" for number in range(3 * MAX_PICTURES)]
+    page = ask(opened(), "What?", *((name, png()) for name in names))
+    assert "24 pictures in one message" in page.error[0].value
+    assert decoded == names[:MAX_PICTURES]
 
 
 def test_an_empty_question(parrot: Parrot) -> None:
@@ -286,6 +302,35 @@ def test_visitors_from_elsewhere_choose_no_model(
     page = opened()
     assert not [one for one in page.button if one.label == "Load"]
     assert "chosen by whoever started" in " ".join(one.value for one in page.sidebar.caption)
+
+
+def test_visitors_from_elsewhere_exchange_no_model_that_failed(
+    parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(choice: Choice) -> Parrot:
+        raise VQAError("no such model in reach")
+
+    monkeypatch.setattr(vqa.cli.page, "build_answerer", build)
+    options = {"choice": {"name": "nobody/nothing"}}
+    labels = {"Try again", "Back to the model that ships"}
+    for local, shown in ((True, labels), (False, set())):
+        monkeypatch.setenv("VQA_APP", json.dumps({**options, "local": local}))
+        page = opened()
+        assert "no such model in reach" in page.error[0].value
+        assert {button.label for button in page.button} & labels == shown
+
+
+def test_visitors_from_elsewhere_may_have_few_questions_waiting(
+    parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Worker, "waiting", lambda worker, owner: 4)
+    assert texts(ask(opened(), "What?", ("a.png", png())))
+    monkeypatch.setenv("VQA_APP", json.dumps({"local": False}))
+    st.cache_resource.clear()
+    page = ask(opened(), "What?", ("a.png", png()))
+    assert "4 of your questions wait" in page.error[0].value
+    assert [one.name for one in page.session_state["pending"]] == ["a.png"]
+    assert not page.chat_message
 
 
 def test_visitors_from_elsewhere_share_one_model_and_nothing_else(

@@ -95,6 +95,32 @@ def test_too_many_pictures_are_not_decoded(kept: Chats, monkeypatch: pytest.Monk
         kept.ask(ANNA, kept.history.start(ANNA), "?", [upload()] * (MAX_PICTURES + 1))
 
 
+def test_only_so_many_questions_of_one_owner_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo = Echo(free=False)
+    with Worker(echo) as worker:
+        kept = Chats(History(tmp_path), lambda: worker, max_waiting=2)
+        key, bens = kept.history.start(ANNA), kept.history.start("ben")
+        first = kept.ask(ANNA, key, "one")
+        wait(lambda: echo.order == ["one"])  # it is being answered: it does not wait
+        rest = [kept.ask(ANNA, key, word) for word in ("two", "three")]
+        with monkeypatch.context() as patch:
+            patch.setattr(Upload, "load", lambda _: pytest.fail("decoded"))
+            with pytest.raises(InputError, match="2 of your questions wait"):
+                kept.ask(ANNA, key, "four", [upload()])
+        with pytest.raises(InputError, match="2 of your questions wait"):
+            kept.answer_again(ANNA, first)
+        assert "four" not in [text for text, _ in state(kept, key)]
+        rest.append(kept.ask("ben", bens, "bens"))  # others may ask
+        kept.stop(ANNA, rest[0])  # makes room
+        rest.append(kept.ask(ANNA, key, "five"))
+        for _ in range(4):
+            echo.go.release()
+        for answer in (first, *rest):
+            kept.wait(answer)
+
+
 def test_a_failed_answer_says_why_and_its_pictures_go_to_the_next(kept: Chats) -> None:
     key = kept.history.start(ANNA)
     kept.wait(kept.ask(ANNA, key, "some fail", [upload()]))

@@ -43,13 +43,17 @@ class Upload:
 class Chats:
     """Everybody's conversations, and the answers on their way to them.
 
-    `worker` gives the worker that answers now; it may be another one for the next question. Raises
-    InputError for a question that cannot be asked; nothing is kept of it then.
+    `worker` gives the worker that answers now; it may be another one for the next question. Of one
+    owner at most `max_waiting` questions wait, None is any number: each has its pictures in memory.
+    Raises InputError for a question that cannot be asked; nothing is kept of it then.
     """
 
-    def __init__(self, history: History, worker: Callable[[], Worker]) -> None:
+    def __init__(
+        self, history: History, worker: Callable[[], Worker], max_waiting: int | None = None
+    ) -> None:
         self.history = history
         self._worker = worker
+        self._max_waiting = max_waiting
         self._jobs: dict[str, tuple[Job, Thread]] = {}  # by the id of the answer
         self._lock = Lock()
 
@@ -62,7 +66,7 @@ class Chats:
         settings: Settings | None = None,
     ) -> str:
         """Ask at the end of the branch that is shown; the id of the answer that comes."""
-        worker = self._worker()
+        worker = self._worker_for(owner)
         turn, talk = self._question(owner, conversation, question, pictures)
         return self._answer(worker, owner, turn, talk, settings)
 
@@ -83,7 +87,7 @@ class Chats:
         self, owner: str, question: str, text: str, settings: Settings | None = None
     ) -> str:
         """Ask with another text in place of a question: a new branch. The id of its answer."""
-        worker = self._worker()
+        worker = self._worker_for(owner)
         turns = self._branch(owner, question)
         system = self.history.system(owner, turns[-1].conversation)
         pictures = [_kept(picture) for picture in turns[-1].pictures]
@@ -96,7 +100,7 @@ class Chats:
 
         It is sampled with another seed each time, also where the settings ask for the likeliest.
         """
-        worker = self._worker()
+        worker = self._worker_for(owner)
         turns = self._branch(owner, answer)
         system = self.history.system(owner, turns[-1].conversation)
         settings = settings or Settings()
@@ -140,6 +144,17 @@ class Chats:
         for later in self.history.branch(owner, conversation):
             self.stop(owner, later.id)
         self.history.delete_turn(owner, turn)
+
+    def _worker_for(self, owner: str) -> Worker:
+        """The worker. Raises InputError where `owner` has to wait before another question."""
+        worker = self._worker()
+        waiting = worker.waiting(owner)
+        if self._max_waiting is not None and waiting >= self._max_waiting:
+            raise InputError(
+                f"{waiting} of your questions wait for their answers: ask again when one of them "
+                "is answered."
+            )
+        return worker
 
     def _question(
         self, owner: str, conversation: str, question: str, pictures: Sequence[Upload]

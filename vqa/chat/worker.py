@@ -153,6 +153,11 @@ class Worker:
                 return 0
             return order.index(job) + (self._running is not None)
 
+    def waiting(self, owner: str) -> int:
+        """How many questions of `owner` wait: what is being answered does not count."""
+        with self._changed:
+            return len(self._waiting.get(owner, ()))
+
     def forget(self, job: Job) -> None:
         """Take a question out of the queue, if it still waits there."""
         with self._changed:
