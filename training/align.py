@@ -32,7 +32,7 @@ from training.processes import device_of, join
 from training.record import begin, describe, end
 from training.report import print_report
 from training.resume import refuse_another
-from training.settings import Logger, Section
+from training.settings import Logger, Section, Seed
 from vqa import fingerprint
 from vqa.alignment import loading
 from vqa.alignment.joint import Head, JointModel, Shape
@@ -104,7 +104,7 @@ class AlignSettings(Section):
     keep_checkpoints: int = Field(1, ge=1)
     log_every: int = Field(10, ge=1)
     loggers: list[Logger] = []  # of transformers' Trainer: tensorboard, wandb, ...
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
     @property
     def rows_per_step(self) -> int:

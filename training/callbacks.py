@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers import TrainerCallback
 
 from training.curves import draw
-from training.resume import BEST
+from training.resume import BEST, best_weights, last_checkpoint, step_of
 from training.settings import ValidationSettings
 from vqa.files import atomic_directory, atomic_write
 
@@ -129,13 +130,22 @@ class Best(TrainerCallback):  # type: ignore[misc]
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Compare with all validations so far; the log has them, also those before a kill."""
         steps = [entry for entry in state.log_history if "eval_loss" in entry]
-        best = best_of(steps, self._settings.best_by)
-        if best is steps[-1]:
+        if best_of(steps, self._settings.best_by) is steps[-1]:
             self._keep(state.global_step)
-        patience = self._settings.patience
-        if patience is not None and len(steps) - 1 - steps.index(best) >= patience:
+        if out_of_patience(steps, self._settings):
             control.should_training_stop = True
             control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Remove weights that were best before: no run goes on from earlier than this checkpoint.
+
+        Until then a kill may take the run back to where they are the best ones.
+        """
+        best = best_kept(state.log_history, self._settings.best_by, self._output)
+        if best is not None and state.is_world_process_zero:
+            for step, path in best_weights(self._output).items():
+                if step != best["step"]:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _keep(self, step: int) -> None:
         path = self._output / f"{BEST}-{step}"
@@ -146,9 +156,11 @@ class Best(TrainerCallback):  # type: ignore[misc]
             with atomic_directory(path) as directory:
                 self._trainer._save(str(directory))
         if self._trainer.is_world_process_zero():
-            for old in self._output.glob(f"{BEST}-*"):
-                if old != path:
-                    shutil.rmtree(old, ignore_errors=True)
+            checkpoint = last_checkpoint(self._output)
+            reached = step_of(checkpoint) if checkpoint else -1
+            for old, directory in best_weights(self._output).items():
+                if reached < old < step:  # a run that goes on from the checkpoint forgets them
+                    shutil.rmtree(directory, ignore_errors=True)
         self._trainer.accelerator.wait_for_everyone()  # nobody reads it half written
 
 
@@ -157,3 +169,27 @@ def best_of(entries: list[dict[str, Any]], by: str) -> dict[str, Any]:
     if by == "metric" and all("eval_metric" in entry for entry in entries):
         return max(entries, key=lambda entry: (entry["eval_metric"], -entry["eval_loss"]))
     return min(entries, key=lambda entry: float(entry["eval_loss"]))
+
+
+def best_kept(
+    log: Sequence[dict[str, Any]], by: str, output: Path, last: int | None = None
+) -> dict[str, Any] | None:
+    """The log entry of the best validation whose weights are there: in `output`, or as the `last`.
+
+    None where no validated weights are there.
+    """
+    there = [
+        entry
+        for entry in log
+        if "eval_loss" in entry
+        and (entry["step"] == last or (output / f"{BEST}-{entry['step']}").is_dir())
+    ]
+    return best_of(there, by) if there else None
+
+
+def out_of_patience(checked: list[dict[str, Any]], settings: ValidationSettings) -> bool:
+    """Whether so many validations as `patience` says have come since the best one."""
+    if settings.patience is None or not checked:
+        return False
+    best = checked.index(best_of(checked, settings.best_by))
+    return len(checked) - 1 - best >= settings.patience

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,13 +17,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
-from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer import TRAINER_STATE_NAME
 
 from training import validation
-from training.callbacks import Best, Log, Shown, best_of
+from training.callbacks import Best, Log, Shown, best_kept, out_of_patience
 from training.features import cached_tower
 from training.processes import on_cpu
-from training.resume import BEST, last_checkpoint
+from training.resume import BEST, best_weights, last_checkpoint, step_of
 from training.rows import Prepared, Validation
 from training.settings import RunSettings, TrainSettings
 from vqa.checkpoints import record_base
@@ -54,7 +62,11 @@ def fit(
         if parameter.requires_grad:  # small steps would vanish in bfloat16
             parameter.data = parameter.data.float()
     checkpoint = last_checkpoint(settings.output)
-    _remove_best_after(settings.output, _step(checkpoint) if checkpoint else -1)
+    _remove_best_after(settings.output, step_of(checkpoint) if checkpoint else -1)
+    over = checkpoint is not None and _is_over(checkpoint, settings, prepared)
+    if over and PartialState().is_main_process:
+        more = "for more, raise epochs, max_steps or validation.patience"
+        print(f"{checkpoint}: nothing is left to train; {more}", file=sys.stderr)
     with nullcontext() if pixels else cached_tower(llava):
         trainer = (kind or RowTrainer)(
             llava=llava,
@@ -62,7 +74,7 @@ def fit(
             validation=prepared.validation,
             settings=settings,
             model=model,
-            args=_arguments(settings, prepared, first=checkpoint is None),
+            args=_arguments(settings, prepared, first=checkpoint is None, over=over),
             train_dataset=prepared.train,
             eval_dataset=prepared.validation and prepared.validation.rows,
             data_collator=lambda batch: batch[0],
@@ -82,12 +94,20 @@ def fit(
             raise VQAError(_smaller(settings)) from error
         finally:
             shown.stop()
-        checked = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
-        if checked and prepared.validation is not None:
-            step = best_of(checked, settings.validation.best_by)["step"]
-            if step != trainer.state.global_step:
-                trainer._load_from_checkpoint(str(settings.output / f"{BEST}-{step}"))
+        last, by = trainer.state.global_step, settings.validation.best_by
+        best = best_kept(trainer.state.log_history, by, settings.output, last)
+        if prepared.validation is not None and best is not None and best["step"] != last:
+            trainer._load_from_checkpoint(str(settings.output / f"{BEST}-{best['step']}"))
     return trainer
+
+
+def _is_over(checkpoint: Path, settings: RunSettings, prepared: Prepared) -> bool:
+    """Whether nothing follows `checkpoint`: a kill came between it and the end of the run."""
+    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    checked = [entry for entry in state.log_history if "eval_loss" in entry]
+    return state.global_step >= steps_of(settings, len(prepared.train)) or (
+        prepared.validation is not None and out_of_patience(checked, settings.validation)
+    )
 
 
 def _smaller(settings: RunSettings) -> str:
@@ -104,14 +124,10 @@ def _smaller(settings: RunSettings) -> str:
 def _remove_best_after(output: Path, step: int) -> None:
     """Forget best weights that are later than where the run goes on from."""
     if PartialState().is_main_process:
-        for path in output.glob(f"{BEST}-*"):
-            if _step(path) > step:
+        for kept, path in best_weights(output).items():
+            if kept > step:
                 shutil.rmtree(path, ignore_errors=True)
     PartialState().wait_for_everyone()
-
-
-def _step(directory: Path) -> int:
-    return int(directory.name.rsplit("-", 1)[1])
 
 
 def save(trainer: RowTrainer, output: Path, dtype: torch.dtype, base: str | None = None) -> None:
@@ -296,7 +312,9 @@ def steps_of(settings: RunSettings, rows: int) -> int:
     return settings.max_steps or math.ceil(rows / settings.rows_per_step)
 
 
-def _arguments(settings: RunSettings, prepared: Prepared, first: bool) -> TrainingArguments:
+def _arguments(
+    settings: RunSettings, prepared: Prepared, first: bool, over: bool
+) -> TrainingArguments:
     processes = PartialState().num_processes
     if settings.rows_per_step % processes:
         raise InputError(
@@ -315,8 +333,9 @@ def _arguments(settings: RunSettings, prepared: Prepared, first: bool) -> Traini
         output_dir=str(settings.output),
         per_device_train_batch_size=1,
         gradient_accumulation_steps=settings.rows_per_step // processes,
-        num_train_epochs=1,  # the rows hold all epochs
-        max_steps=settings.max_steps or -1,
+        # the rows hold all epochs; with none of them the Trainer only takes up the checkpoint
+        num_train_epochs=0 if over else 1,
+        max_steps=-1 if over else settings.max_steps or -1,
         learning_rate=max(settings.learning_rate.model_dump().values()),
         lr_scheduler_type="cosine",
         warmup_steps=math.ceil(settings.warmup_ratio * steps_of(settings, len(prepared.train))),

@@ -9,11 +9,15 @@ from accelerate import PartialState
 
 from training.settings import RunSettings
 from vqa.devices import device_named
+from vqa.errors import InputError
 
 
 def on_cpu(settings: RunSettings) -> bool:
-    """Whether the training runs on the CPU: as it is told, or for want of anything else."""
-    return settings.device == "cpu" or not torch.accelerator.is_available()
+    """Whether the training runs on the CPU: as it is told, or for want of anything else.
+
+    Raises InputError where this machine has no such device.
+    """
+    return device_named(settings.device).type == "cpu"
 
 
 def device_of(settings: RunSettings) -> torch.device:
@@ -25,11 +29,16 @@ def join(settings: RunSettings) -> None:
     """Join the other processes of this run; to be called before anything asks how many there are.
 
     The first to ask decides for the whole process, and without a word about the CPU it is alone.
-    Raises InputError where this machine has no such device.
+    Raises InputError where this machine has no such device, or the launcher takes another one.
     """
-    device_named(settings.device)
     # the others wait while the first one computes features, which may take hours
     PartialState(cpu=on_cpu(settings), timeout=timedelta(days=7))
+    taken = PartialState().device.type
+    if settings.device not in ("auto", "cpu", taken):
+        raise InputError(
+            f"device={settings.device}: the processes of this run are on {taken}; start it without "
+            "what says so (ACCELERATE_USE_CPU, a config of accelerate)"
+        )
 
 
 def leave() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from accelerate import PartialState
 
-from training.callbacks import best_of
+from training.callbacks import best_kept
 from training.resume import RUN, last_checkpoint, refuse_another
 from training.rows import Prepared
 from training.settings import RunSettings
@@ -161,8 +161,8 @@ def _card(
         "",
     ]
     checked = [entry for entry in log if "eval_loss" in entry]
-    if checked:
-        kept = best_of(checked, settings["validation"]["best_by"])
+    kept = best_kept(checked, settings["validation"]["best_by"], output, last=steps)
+    if kept is not None:
         lines += _measured(checked[0], kept, settings["validation"], described["validation_rows"])
         lines += _samples(output, checked[0]["step"], kept["step"])
     lines += ["`run.json` has the config, versions and data; `log.jsonl` every figure."]

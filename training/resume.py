@@ -40,6 +40,17 @@ def last_checkpoint(output: Path) -> Path | None:
     return whole
 
 
+def step_of(checkpoint: Path) -> int:
+    """The step behind which a checkpoint was written."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def best_weights(output: Path) -> dict[int, Path]:
+    """The directories of weights that were best at validation, by their step."""
+    numbers = {path: path.name.removeprefix(f"{BEST}-") for path in output.glob(f"{BEST}-*")}
+    return {int(number): path for path, number in numbers.items() if number.isdecimal()}
+
+
 def refuse_another(output: Path, described: Mapping[str, Any]) -> dict[str, Any] | None:
     """What `run.json` in `output` says of an earlier start of the run `described`, if there is one.
 

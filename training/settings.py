@@ -29,6 +29,7 @@ def _known_logger(name: str) -> str:
 
 
 Logger = Annotated[str, AfterValidator(_known_logger)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # numpy takes no others
 Times = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -88,7 +89,7 @@ class RunSettings(Section):
     keep_checkpoints: int = Field(1, ge=1)
     log_every: int = Field(10, ge=1)
     loggers: list[Logger] = []  # of transformers' Trainer: tensorboard, wandb, ...
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
 
 class TrainSettings(RunSettings):

@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 from tests import tiny
 from tests.tiny import llava_1_5
 from training.finetune import FinetuneSettings, load, set_up
+from training.processes import device_of, join
 from training.run import run
+from training.settings import TrainSettings
 from vqa import checkpoints
 from vqa.config import load_config
 from vqa.errors import InputError
@@ -171,8 +173,10 @@ def test_attention_and_checkpointing_change_no_loss(tmp_path, data, config, chan
             marks=pytest.mark.skipif(torch.backends.mps.is_available(), reason="it is one here"),
         ),
         ({"seed": -1}, "seed"),
+        ({"seed": 2**32}, "seed"),
         ({"epochs": float("inf")}, "epochs"),
         ({"repeat": {"x": -1}}, r"repeat\.x"),
+        ({"repeat": {"x": float("inf")}}, r"repeat\.x"),
         ({"loggers": ["nonsense"]}, "not a logger that is installed"),
         ({"validation": {"metric": "exactmatch"}}, "did you mean 'exact_match'"),
         ({"lora": {"kind": "dorra"}}, "lora.kind"),
@@ -183,6 +187,16 @@ def test_what_cannot_be_trained_is_refused(tmp_path, data, config, change, messa
     with pytest.raises(InputError, match=message) as error:
         run(config(**values, **change))
     assert "\n" not in str(error.value)
+
+
+def test_a_device_that_is_not_here_is_not_exchanged_for_another(monkeypatch):
+    missing = "mps" if torch.cuda.is_available() else "cuda"
+    settings = TrainSettings(output=Path("run"), device=missing)
+    with pytest.raises(InputError, match="not a device of this machine"):  # of a dry run, too
+        device_of(settings)
+    monkeypatch.setattr("training.processes.device_named", torch.device)  # the launcher decides
+    with pytest.raises(InputError, match=f"device={missing}: the processes of this run are on"):
+        join(settings)
 
 
 def test_a_seed_gives_the_same_first_layers(tmp_path):
