@@ -96,6 +96,13 @@ def test_marks_count_where_they_alone_tell_choices_apart(choices: list[str], rig
     assert official(choices[1 - place], choices) == 1 - place
 
 
+def test_the_other_choices_are_as_they_were() -> None:
+    choices = ["5", ".5", "a cat", "A dog."]
+    for said, place in (("A cat.", 2), ("a dog", 3), ("It is a cat!", 2), ("It is a dog", 3)):
+        assert official(said, choices) == place
+    assert expected(Item("", ("A cat.",), extra={"choices": choices})) == {2}
+
+
 def test_bad_rows_are_named() -> None:
     with pytest.raises(InputError, match="no column `choices`"):
         metric("multiple_choice").of([Item("B", ("B",), "What is it?")])

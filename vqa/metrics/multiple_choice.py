@@ -55,11 +55,8 @@ _REFUSALS = (
 def official(prediction: str, choices: Sequence[str]) -> int | None:
     """The place of the choice that the prediction names; None for none of them."""
     letters = LETTERS[: len(choices)]
-    form = _form(choices)
-    whole = form(prediction)
-    texts = [form(choice) for choice in choices]
-    if whole in texts:
-        return texts.index(whole)
+    if (whole := _named(prediction, choices)) is not None:
+        return whole
     text = prediction.strip(_ENDS)
     if (found := _ALONE.fullmatch(text)) and found[1].upper() in letters:
         return letters.index(found[1].upper())
@@ -69,7 +66,7 @@ def official(prediction: str, choices: Sequence[str]) -> int | None:
         named = [letter for letter in pattern.findall(text) if letter in letters]
         if named:
             return letters.index(named[-1])
-    return _inside(whole, texts)
+    return _inside(prediction, choices)
 
 
 def lmms_eval(prediction: str, choices: Sequence[str]) -> int | None:
@@ -119,13 +116,11 @@ def choices_of(item: Item) -> list[str]:
 def expected(item: Item) -> set[int]:
     """The places of the right choices. Raises InputError for an answer that is no choice."""
     choices = choices_of(item)
-    form = _form(choices)
-    texts = [form(choice) for choice in choices]
     found = set()
     for answer in item.answers:
         letter = answer.strip(_ENDS + "()").upper()
-        if form(answer) in texts:
-            found.add(texts.index(form(answer)))
+        if (named := _named(answer, choices)) is not None:
+            found.add(named)
         elif len(letter) == 1 and letter in LETTERS[: len(choices)]:
             found.add(LETTERS.index(letter))
         else:
@@ -159,10 +154,18 @@ def explain(item: Item, profile: str = "official") -> list[str]:
     ]
 
 
-def _form(choices: Sequence[str]) -> Callable[[str], str]:
-    """How texts are compared: without the marks around them, where these tell no choices apart."""
-    bare, whole = set(map(_bare, choices)), set(map(_folded, choices))
-    return _bare if len(bare) == len(whole) else _folded
+def _named(text: str, choices: Sequence[str]) -> int | None:
+    """The choice of this text; marks around it count only where they tell choices apart."""
+    folded = list(map(_folded, choices))
+    if _folded(text) in folded:
+        return folded.index(_folded(text))
+    alike = _alike(text, choices)
+    return folded.index(alike.pop()) if len(alike) == 1 else None
+
+
+def _alike(text: str, choices: Sequence[str]) -> set[str]:
+    """The choices that only marks tell from a text, folded."""
+    return {form for form in map(_folded, choices) if _bare(form) == _bare(text)}
 
 
 def _bare(text: str) -> str:
@@ -173,10 +176,12 @@ def _folded(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _inside(whole: str, texts: Sequence[str]) -> int | None:
+def _inside(prediction: str, choices: Sequence[str]) -> int | None:
     """The choice whose text stands last in the prediction; where two end there, the longer."""
-    ends = []
-    for i, text in enumerate(texts):
+    whole, ends = _folded(prediction), []
+    for i, choice in enumerate(choices):
+        # without the marks around it, unless these tell it from another choice
+        text = _bare(choice) if len(_alike(choice, choices)) == 1 else _folded(choice)
         places = list(re.finditer(rf"(?<!\w){re.escape(text)}(?!\w)", whole)) if text else []
         if places:
             ends.append((places[-1].end(), len(text), -i))
