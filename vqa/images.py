@@ -67,6 +67,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+MAX_PIXELS = 64_000_000  # of one picture, unless a caller says otherwise
 _ORIENTATION = 0x0112  # EXIF tag
 
 
@@ -78,7 +79,7 @@ class ImageError(InputError):
     """A picture that cannot be used; the message names it and says why."""
 
 
-def load_image(source: Source, max_pixels: int = 64_000_000) -> Image.Image:
+def load_image(source: Source, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Load a picture as RGB, upright, with nothing attached (no EXIF, profile or open file).
 
     `source` is a path, the content of a file as bytes, an open binary file, or a PIL image. JPEG,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from vqa.errors import InputError
-from vqa.images import load_image
+from vqa.images import MAX_PIXELS, load_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,8 +42,7 @@ _LOOKS = 4  # for each frame that is wanted
 _NEW_SCENE = 0.1  # least difference of two looks, of 1 between black and white
 _SAME = 0.01  # frames that differ by no more show the same
 _SIDE = 1024  # pixels; frames are made no larger, since encoders see less
-_MAX_PIXELS = 64_000_000  # of one frame, as for pictures
-_LIMITS = {"max_pixels": str(_MAX_PIXELS)}
+_LIMITS = {"max_pixels": str(MAX_PIXELS)}
 _STREAMS = 64  # at most have the limits from the start
 _BUDGET = 6_000_000_000  # pixels decoded at most: 3,000 frames of 1920 x 1080
 _LEAST = 8  # frames decoded for one look, however large they are
@@ -194,10 +193,10 @@ def _stream(container: Any, name: str) -> Any:
 
 
 def _check_size(width: int, height: int, name: str) -> None:
-    if not 1 <= width * height <= _MAX_PIXELS:  # FFmpeg says 0 for what is above the limit
+    if not 1 <= width * height <= MAX_PIXELS:  # FFmpeg says 0 for what is above the limit
         size = f"{width:,} x {height:,} pixels" if width * height else "too many or no pixels"
         raise InputError(
-            f"{name} has frames of {size} (at most {_MAX_PIXELS:,} in all are read): make it "
+            f"{name} has frames of {size} (at most {MAX_PIXELS:,} in all are read): make it "
             "smaller."
         )
 

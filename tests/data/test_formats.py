@@ -13,33 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.data.written import CAT, FLAT, bad_of, lines, put
 from vqa.data import read
 from vqa.data.example import Example, Turn
 from vqa.data.formats.conversation import without_placeholders
 from vqa.data.identity import sha256
-from vqa.data.rows import BadRow
 from vqa.errors import InputError
-
-
-def put(folder: Path, content: object, name: str = "data.txt") -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = content if isinstance(content, str) else json.dumps(content)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def lines(*rows: object) -> str:
-    return "".join(json.dumps(row) + "\n" for row in rows)
-
-
-def bad_of(path: Path, **wanted: Any) -> tuple[list[Example], list[BadRow]]:
-    bad: list[BadRow] = []
-    return list(read(path, bad=bad.append, **wanted)), bad
-
-
-FLAT = {"id": 1, "image": "a.png", "question": "What?", "answer": "cat"}
-CAT = Example(1, (Path("a.png"),), "What?", ("cat",))
 
 
 def plain(example: Example, root: Path) -> Example:
@@ -93,42 +72,6 @@ def test_an_open_quote_does_not_swallow_the_file(tmp_path: Path) -> None:
     good, bad = bad_of(path)
     assert len(bad) == 1 and bad[0].line == 2 and "quote" in bad[0].reason
     assert len(good) > 1000
-
-
-def test_empty_lines_before_a_table(tmp_path: Path) -> None:
-    path = put(tmp_path, "\n" * 30 + "image,question,answer\na.png,What?,cat\n")
-    assert [(row.question, row.answers) for row in read(path)] == [("What?", ("cat",))]
-
-
-def test_a_damaged_first_line_is_one_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data\.txt:1: not CSV"):
-        bad_of(put(tmp_path, 'image,"caption\na.png,A dog.\n'))
-    (row,) = read(put(tmp_path, "image,caption\x1c\na.png,A dog.\n"))  # strip() takes it away
-    assert row.answers == ("A dog.",)
-
-
-@pytest.mark.parametrize("odd", [{}, [], 1.5, None])
-def test_values_of_other_kinds_are_bad_rows(tmp_path: Path, odd: object) -> None:
-    said = [{"role": odd, "content": "What?"}, {"role": "assistant", "content": "cat"}]
-    good, bad = bad_of(put(tmp_path, lines({"image": "a.png", "messages": said})))
-    assert not good and "is none of system, user, assistant" in bad[0].reason
-    images = [{"id": odd, "file_name": "a.jpg"}]
-    captions = [{"image_id": 5, "caption": "A cat."}]
-    good, bad = bad_of(put(tmp_path, {"images": images, "annotations": captions}))
-    assert not good and "id is neither" in bad[0].reason
-
-
-def test_numbers_that_a_program_made_of_whole_ones(tmp_path: Path) -> None:
-    path = put(
-        tmp_path,
-        lines(FLAT | {"answer": 2.0}, FLAT | {"id": 2, "answer": None, "answers": [0.5, 1e20]}),
-    )
-    assert [row.answers for row in read(path)] == [("2",), ("0.5", "100000000000000000000")]
-    path.write_text('{"id": 1, "image": "a.png", "question": "How many?", "answer": NaN}\n')
-    good, bad = bad_of(path)
-    assert not good and "answer is missing" in bad[0].reason
-    (row,) = read(path, need_answers=False)
-    assert row.answers == ()
 
 
 def test_columns_of_a_table_come_once(tmp_path: Path) -> None:

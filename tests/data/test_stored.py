@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from vqa.data import stored
 from vqa.data.stored import Budget, store, stored_in
 from vqa.errors import InputError
 
@@ -30,7 +29,7 @@ def test_a_budget_is_passed_by_files_or_by_bytes(tmp_path: Path) -> None:
 def test_only_with_a_budget_is_anything_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored, "_LARGEST", 1000)
+    monkeypatch.setattr("vqa.images.MAX_PIXELS", 125)  # 1,000 bytes
     with stored_in(tmp_path):
         with stored_in(tmp_path, budget()), pytest.raises(ValueError, match="1,001 bytes"):
             store(bytes(1001))
@@ -45,7 +44,7 @@ def test_a_picture_too_large_for_load_image_makes_its_row_bad(
 
     from vqa.data import read
 
-    monkeypatch.setattr(stored, "_LARGEST", 1000)
+    monkeypatch.setattr("vqa.images.MAX_PIXELS", 125)  # 1,000 bytes
     file = tmp_path / "a.parquet"
     rows = [{"image": {"bytes": bytes(size)}, "question": "?"} for size in (1000, 1001)]
     pa.parquet.write_table(pa.Table.from_pylist(rows), file)

@@ -16,8 +16,7 @@ from vqa.errors import InputError
 from vqa.files import atomic_write
 
 _BLOCK = 4096  # bytes that the smallest file takes on the disk, and a directory
-# bytes; `load_image` takes 64 million pixels, which at most have 16 bits in four channels
-_LARGEST = 64_000_000 * 8
+_PIXEL = 8  # bytes at most: 16 bits in four channels
 _ENDINGS = (
     (b"\xff\xd8\xff", ".jpg"),
     (b"\x89PNG", ".png"),
@@ -71,8 +70,10 @@ def store(data: bytes) -> Path:
     if not path.is_file():
         budget = _BUDGET.get()
         if budget is not None:
-            if len(data) > _LARGEST:
-                raise ValueError(f"a picture of {len(data):,} bytes; at most {_LARGEST:,} are read")
+            from vqa.images import MAX_PIXELS  # scores are told without it
+
+            if len(data) > (most := MAX_PIXELS * _PIXEL):
+                raise ValueError(f"a picture of {len(data):,} bytes; at most {most:,} are read")
             budget.add()
             budget.take(len(data))
         with atomic_write(path, "wb") as file:

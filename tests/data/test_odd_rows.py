@@ -1,0 +1,47 @@
+"""Rows and tables as programs and people leave them, and not as a format says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.data.written import FLAT, bad_of, lines, put
+from vqa.data import read
+from vqa.errors import InputError
+
+
+def test_empty_lines_before_a_table(tmp_path: Path) -> None:
+    path = put(tmp_path, "\n" * 30 + "image,question,answer\na.png,What?,cat\n")
+    assert [(row.question, row.answers) for row in read(path)] == [("What?", ("cat",))]
+
+
+def test_a_damaged_first_line_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.txt:1: not CSV"):
+        bad_of(put(tmp_path, 'image,"caption\na.png,A dog.\n'))
+    (row,) = read(put(tmp_path, "image,caption\x1c\na.png,A dog.\n"))  # strip() takes it away
+    assert row.answers == ("A dog.",)
+
+
+@pytest.mark.parametrize("odd", [{}, [], 1.5, None])
+def test_values_of_other_kinds_are_bad_rows(tmp_path: Path, odd: object) -> None:
+    said = [{"role": odd, "content": "What?"}, {"role": "assistant", "content": "cat"}]
+    good, bad = bad_of(put(tmp_path, lines({"image": "a.png", "messages": said})))
+    assert not good and "is none of system, user, assistant" in bad[0].reason
+    images = [{"id": odd, "file_name": "a.jpg"}]
+    captions = [{"image_id": 5, "caption": "A cat."}]
+    good, bad = bad_of(put(tmp_path, {"images": images, "annotations": captions}))
+    assert not good and "id is neither" in bad[0].reason
+
+
+def test_numbers_that_a_program_made_of_whole_ones(tmp_path: Path) -> None:
+    path = put(
+        tmp_path,
+        lines(FLAT | {"answer": 2.0}, FLAT | {"id": 2, "answer": None, "answers": [0.5, 1e20]}),
+    )
+    assert [row.answers for row in read(path)] == [("2",), ("0.5", "100000000000000000000")]
+    path.write_text('{"id": 1, "image": "a.png", "question": "How many?", "answer": NaN}\n')
+    good, bad = bad_of(path)
+    assert not good and "answer is missing" in bad[0].reason
+    (row,) = read(path, need_answers=False)
+    assert row.answers == ()
