@@ -29,12 +29,12 @@ from vqa.errors import InputError, VQAError
 from vqa.evaluation.asking import Cancelled
 from vqa.evaluation.predict import predict
 from vqa.evaluation.rows import asked_rows
+from vqa.processes import lives_since
 
 BATCH_SIZE = 8  # a question of the chat waits while the prompts of a batch are read
 MAX_NEW_TOKENS = 64  # as in `vqa predict`
 _BAD_SHOWN = 200
 _SAMPLES = 20  # of progress, for the rate
-_SAME = 2.0  # seconds that the beginning of one process is told differently as clocks are set
 _ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
 _log = logging.getLogger(__name__)
 
@@ -390,9 +390,5 @@ class Batches:
 
 
 def _is_elsewhere(run: Run) -> bool:
-    """Whether another server has a run, and lives: its number may be a later process's by now."""
-    try:
-        began = psutil.Process(run.process).create_time()
-    except psutil.Error:
-        return False
-    return run.process != os.getpid() and abs(began - run.process_began) < _SAME
+    """Whether another server has a run, and lives."""
+    return run.process != os.getpid() and lives_since(run.process, run.process_began)

@@ -15,7 +15,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import psutil
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
@@ -25,9 +24,9 @@ from vqa.chat.tables import ConversationRow, PictureRow, TurnRow, opened
 from vqa.chat.turn import NotThere, Picture, State, Summary, Turn
 from vqa.errors import InputError, VQAError
 from vqa.files import atomic_write
+from vqa.processes import lives_since
 
 _TITLE = 60  # characters
-_CLOCK = 2.0  # seconds that the beginning of a process is told differently as clocks are set
 
 
 def history_directory() -> Path:
@@ -372,18 +371,10 @@ class History:
         """Answers whose process is gone will not be written further."""
         with self._writing() as session:
             for row in session.scalars(select(TurnRow).where(TurnRow.state == "running")):
-                if row.process == os.getpid() or not _was_there(row.process, row.created):
+                created = row.created.replace(tzinfo=UTC).timestamp()
+                if row.process == os.getpid() or not lives_since(row.process, created):
                     row.state = "stopped"
                     row.process = 0
-
-
-def _was_there(process: int, then: datetime) -> bool:
-    """Whether a process lives and did at that time; its number may be a later one's by now."""
-    try:
-        began = psutil.Process(process).create_time()
-    except psutil.Error:
-        return False
-    return began < then.replace(tzinfo=UTC).timestamp() + _CLOCK
 
 
 def _turn(row: TurnRow, pictures: Sequence[Picture], siblings: tuple[str, ...] = ()) -> Turn:
