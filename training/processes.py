@@ -17,7 +17,11 @@ def on_cpu(settings: RunSettings) -> bool:
 
     Raises InputError where this machine has no such device.
     """
-    return device_named(settings.device).type == "cpu"
+    there = device_named("auto").type
+    # "cuda" is not tried where it is there: each process would take room on the first GPU
+    if settings.device not in ("auto", "cpu", there):
+        device_named(settings.device)
+    return "cpu" in (settings.device, there)
 
 
 def device_of(settings: RunSettings) -> torch.device:

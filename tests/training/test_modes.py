@@ -194,7 +194,7 @@ def test_a_device_that_is_not_here_is_not_exchanged_for_another(monkeypatch):
     settings = TrainSettings(output=Path("run"), device=missing)
     with pytest.raises(InputError, match="not a device of this machine"):  # of a dry run, too
         device_of(settings)
-    monkeypatch.setattr("training.processes.device_named", torch.device)  # the launcher decides
+    monkeypatch.setattr("training.processes.device_named", lambda _: torch.device(missing))
     with pytest.raises(InputError, match=f"device={missing}: the processes of this run are on"):
         join(settings)
 
