@@ -69,6 +69,9 @@ _TURNS = {
 }
 MAX_PIXELS = 64_000_000  # of one picture, unless a caller says otherwise
 _ORIENTATION = 0x0112  # EXIF tag
+_TILE = 322, 323  # TIFF tags: width and height of a tile
+_MAX_SCANS = 100  # of a JPEG: each goes over the whole picture; progressive ones have about ten
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # of a JPEG, with content behind it
 
 
 # The damage that PIL warns of in text of its own either does not matter or ends as an ImageError.
@@ -164,9 +167,16 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     for early in _sizes_in_header(head) if reader is not _heif else _sizes_in_heif(file):
         _check_size(*early, name, max_pixels)
     file.seek(0)
+    if reader is JpegImagePlugin.JpegImageFile:
+        if _scans(file.read()) > _MAX_SCANS:
+            raise ImageError(f"{name} has more than {_MAX_SCANS} scans: save it anew.")
+        file.seek(0)
     try:
         image = reader(file)
         _check_size(*image.size, name, max_pixels)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile may be larger than all
+            width, height = (image.tag_v2.get(tag, 1) for tag in _TILE)
+            _check_size(width, height, name, max_pixels)
         image.load()
     except (ImageError, MemoryError):
         raise
@@ -177,6 +187,15 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> Image.Image:
             raise ImageError(f"{name} ends too early: the file is not complete.") from error
         raise
     return _finish(image, name, max_pixels)
+
+
+def _scans(jpeg: bytes) -> int:
+    """Count the scans of a JPEG up to its end, or until they are too many."""
+    count, at = 0, 2
+    while count <= _MAX_SCANS and (marker := _MARKER.search(jpeg, at)) and marker[1] != b"\xd9":
+        count += marker[1] == b"\xda"
+        at = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
+    return count
 
 
 def _sizes_in_header(head: bytes) -> list[tuple[int, int]]:

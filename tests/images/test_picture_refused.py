@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,27 @@ def test_exactly_as_many_pixels_as_allowed(file_format: str) -> None:
 def test_the_size_in_a_webp_header(options: dict[str, object]) -> None:
     data = encoded(Image.new("RGB", (300, 7)), "WEBP", **options)
     assert "300 x 7" in reason(data[:60], max_pixels=1)  # known without the rest of the file
+
+
+def test_a_tile_of_a_tiff_counts_where_it_is_larger_than_the_picture() -> None:
+    data = zlib.compress(bytes(400 * 500))
+    tags = [(256, 16), (257, 16), (258, 8), (259, 8), (262, 1), (277, 1), (322, 400), (323, 500),
+            (324, 8), (325, len(data))]  # fmt: skip
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = b"II*\0" + struct.pack("<I", 8 + len(data))
+    tiff = head + data + struct.pack("<H", len(tags)) + directory + bytes(4)
+    assert load_image(tiff).size == (16, 16)
+    assert "400 x 500; at most 199,999" in reason(tiff, max_pixels=199_999)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_repeats_its_scans_is_refused(progressive: bool) -> None:
+    data = encoded(picture(), "JPEG", progressive=progressive, exif=b"Exif\0\0\xff\xda" * 200)
+    assert load_image(data).size == (64, 32)
+    last = data.rindex(b"\xff\xda")
+    scans = data[:-2] + data[last:-2] * 101 + data[-2:]
+    assert "more than 100 scans" in reason(scans)
+    assert load_image(data + data[last:-2] * 101).size == (64, 32)  # behind its end: never read
 
 
 def test_the_limit_is_ours_and_not_that_of_pil(monkeypatch: pytest.MonkeyPatch) -> None:
