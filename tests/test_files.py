@@ -22,6 +22,7 @@ from vqa.files import (
     lock,
     open_jsonl,
     read_jsonl,
+    replaced_files,
     write_jsonl,
 )
 
@@ -194,6 +195,17 @@ def test_what_a_killed_process_left_is_removed_and_a_living_one_is_not(tmp_path:
     with atomic_directory(path) as inside:
         (inside / "whole").write_text("x")
     assert names(tmp_path) == ["one"]
+
+
+def test_two_who_write_the_same_files_do_not_disturb_each_other(tmp_path: Path) -> None:
+    with replaced_files(tmp_path) as slow:
+        (slow / "a").write_text("slow")
+        with replaced_files(tmp_path) as fast:
+            (fast / "a").write_text("fast")
+            (fast / "b").write_text("fast")
+        (slow / "b").write_text("slow")
+    assert names(tmp_path) == ["a", "b"]
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["slow", "slow"]
 
 
 LOCK_AND_WAIT = """

@@ -65,20 +65,12 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path} is there already: name a new directory, or remove that one.")
     _make_parents(path)
-    _remove_abandoned(path)
-    beside = _beside(path)
-    alive = FileLock(f"{beside}.lock")  # tells others that this directory is still being written
-    try:
-        with alive:
-            beside.mkdir()
-            yield beside
-            for file in beside.rglob("*"):
-                _sync(file)
-            _sync(beside)
-            _take_name(beside, path)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        Path(alive.lock_file).unlink(missing_ok=True)
+    with _directory_beside(path) as beside:
+        yield beside
+        for file in beside.rglob("*"):
+            _sync(file)
+        _sync(beside)
+        _take_name(beside, path)
 
 
 @contextmanager
@@ -90,10 +82,7 @@ def replaced_files(path: str | os.PathLike[str], last: Sequence[str] = ()) -> It
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path / "files")
-    beside = _beside(path / "files")
-    try:
-        beside.mkdir()
+    with _directory_beside(path / "files") as beside:
         yield beside
         files = sorted(beside.iterdir(), key=lambda file: (file.name in last, file.name))
         for file in files:
@@ -101,8 +90,6 @@ def replaced_files(path: str | os.PathLike[str], last: Sequence[str] = ()) -> It
         for file in files:
             os.replace(file, path / file.name)
         _sync(path)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager
@@ -226,6 +213,21 @@ def _make_parents(path: Path) -> None:
 
 def _beside(path: Path) -> Path:
     return path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+
+
+@contextmanager
+def _directory_beside(path: Path) -> Iterator[Path]:
+    """Yield a new empty directory; what is in its place at the end, or after a kill, is removed."""
+    _remove_abandoned(path)
+    beside = _beside(path)
+    alive = FileLock(f"{beside}.lock")  # tells others that this directory is still being written
+    try:
+        with alive:
+            beside.mkdir()
+            yield beside
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        Path(alive.lock_file).unlink(missing_ok=True)
 
 
 def _take_name(beside: Path, path: Path) -> None:
