@@ -47,7 +47,7 @@ def loss(
     model: nn.Module, rows: TrainRows, accelerator: Accelerator, losses_of: Losses = row_losses
 ) -> float:
     """The weighted mean over all rows, which the processes share."""
-    totals = torch.zeros(2, device=accelerator.device, dtype=torch.float64)
+    totals = torch.zeros(2, dtype=torch.float64)  # on the CPU: not all devices have that type
     processes = accelerator.num_processes
     for start in range(0, len(rows), processes):
         number = start + accelerator.process_index
@@ -56,7 +56,9 @@ def loss(
         with accelerator.autocast():
             losses, weights = losses_of(model, inputs)
         if number < len(rows):
-            totals += torch.stack([(losses * weights).sum(), weights.sum()]).double()
+            totals += torch.stack([(losses * weights).sum(), weights.sum()]).cpu().double()
+    if processes > 1:
+        totals = totals.to(accelerator.device)
     summed: Tensor = accelerator.reduce(totals, "sum")
     return float(summed[0] / summed[1].clamp(min=1e-9))  # rows may all be of no weight
 

@@ -15,7 +15,7 @@ from vqa.answering import Answer, Request, Settings
 from vqa.checkpoints import Loaded
 from vqa.engine import LocalEngine
 from vqa.engine.text_stream import readable
-from vqa.errors import InputError
+from vqa.errors import InputError, VQAError
 from vqa.prompts import Message, encode
 
 Load = Callable[..., Loaded]
@@ -297,6 +297,19 @@ def test_what_cannot_be_answered_is_refused(load_tiny: Load, pictures: Pictures)
     for wrong in ({"max_new_tokens": 0}, {"temperature": -1}, {"top_p": 0}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_full_memory_of_a_cpu_is_told_with_what_to_do(
+    load_tiny: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = LocalEngine(load_tiny())
+
+    def too_large(*_: object) -> None:
+        torch.empty(2**60)
+
+    monkeypatch.setattr(engine, "_prefill", too_large)
+    with pytest.raises(VQAError, match="ask fewer questions at once"):
+        engine.answer([ask("what?")])
 
 
 def test_an_answer_fits_into_the_context(load_tiny: Load) -> None:

@@ -68,6 +68,15 @@ def test_prefixes_stay_within_their_bytes() -> None:
     assert prefixes.find(array(3, 5)) is not None
 
 
+def test_a_row_does_not_keep_its_whole_batch() -> None:
+    batch = KeyValues.of_spans(2, [Span(cache(), 0, 6) for _ in range(4)])
+    prefixes = Prefixes(10 * batch.row_bytes())
+    prefixes.add(array(1, 2, 3), Span(batch, 2, 3))
+    found = prefixes.find(array(1, 2, 3))
+    assert found is not None and len(found.source.lengths) == 1
+    assert torch.equal(found.source.layers[1].keys[0, :, :3], batch.layers[1].keys[2, :, :3])
+
+
 def test_rows_begin_with_copies_of_spans() -> None:
     long, short = cache(), cache(3)
     made = KeyValues.of_spans(2, [Span(short, 0, 3), None, Span(long, 0, 5)])

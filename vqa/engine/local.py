@@ -10,7 +10,6 @@ from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL.Image import Image
 
 from vqa.answering import Answer, Request, Seconds
@@ -26,6 +25,7 @@ from vqa.engine.text_stream import TextStream, readable
 from vqa.engine.view import view
 from vqa.errors import InputError, VQAError
 from vqa.prompts import end_of_turn_ids
+from vqa.room import memory_is_full
 
 if TYPE_CHECKING:
     from vqa.checkpoints import Loaded
@@ -231,11 +231,13 @@ def _ends(loaded: Loaded) -> frozenset[int]:
 
 @contextmanager
 def _full_memory() -> Iterator[None]:
-    """Say what to do where the device's memory is full."""
+    """Say what to do where the memory of the device is full."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except Exception as error:
+        if not memory_is_full(error):
+            raise
         raise VQAError(
-            "The device's memory is full: ask fewer questions at once, use a smaller or "
+            "The memory is full: ask fewer questions at once, use a smaller or "
             "quantized model, or the CPU."
         ) from error

@@ -86,6 +86,8 @@ class Prefixes:
             if common_prefix(known.identity, identity) == len(known.identity):
                 self._held.drop(key)
         self._count += 1
+        if len(span.source.lengths) > 1:  # one row would keep the buffers of its whole batch
+            span = Span(span.source.select([span.row]), 0, span.length)
         size = span.source.row_bytes()
         self._held.put(str(self._count), _Known(identity, span), size)
 

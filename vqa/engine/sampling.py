@@ -43,7 +43,9 @@ def _drawn(logits: Tensor, draw: Draw) -> int:
     of the ids and not of the probabilities: two tokens nearly alike may change places in that order
     with the last digit of a logit, and the same number would draw another token.
     """
-    probability = (logits.double() / draw.temperature).softmax(-1)  # [V]
+    logits = logits.cpu().double()  # a Mac's accelerator has no double precision
+    # the largest is taken away first: divided by a tiny temperature it would be infinite
+    probability = ((logits - logits.max()) / draw.temperature).softmax(-1)  # [V]
     if draw.top_p < 1:
         ordered, order = probability.sort(descending=True)
         outside = ordered.cumsum(-1) - ordered >= draw.top_p  # the likeliest is always inside
