@@ -121,6 +121,8 @@ def test_an_override_may_hold_what_yaml_would_cut_or_refuse(tmp_path: Path, text
         ("output: o", ["inner=[1"], "inner=[1, line 1: "),
         ("output: o\nrate: 1\nrate: 2", [], "some.yaml, line 3: rate is set twice"),
         ("output: o\nrate: !!bool x", [], "some.yaml: a value that is not of the kind its tag"),
+        ("output: !!map [x]", [], "some.yaml: a value that is not of the kind its tag"),
+        ("output: o\nrate: !!int [1]", [], "some.yaml: a value that is not of the kind its tag"),
         ("output: o\nrate: !!timestamp x", [], "some.yaml: a value that is not of the kind"),
         ("output: [o", [], "some.yaml, line 1: "),
         ("output: !!python/object:os.system x", [], "some.yaml, line 1: could not determine"),

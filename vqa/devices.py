@@ -16,7 +16,7 @@ def device_named(name: str) -> torch.device:
         found = torch.accelerator.current_accelerator(check_available=True)
         return torch.device("cpu") if found is None else found
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).item()  # `meta` cannot tell
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(
             f"--device {name}: not a device of this machine; auto takes what there is, cpu works "

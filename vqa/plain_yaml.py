@@ -35,7 +35,7 @@ def parse(text: str, where: str) -> Any:
         raise InputError(f"{where}{line}: {error.problem or error.context}") from error
     except RecursionError as error:
         raise InputError(f"{where}: nested too deeply") from error
-    except (KeyError, AttributeError) as error:  # PyYAML of `!!bool x` and `!!timestamp x`
+    except (KeyError, AttributeError, TypeError) as error:  # of `!!bool x`, `!!int [1]`
         raise InputError(f"{where}: a value that is not of the kind its tag (!!) says") from error
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{where}: {' '.join(str(error).split())}") from error
