@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from pydantic import model_validator
 from torch import nn
 
@@ -248,7 +248,7 @@ def go_on(model: nn.Module, adapter: str, lora: LoraSettings, base: str, whole: 
 
     Raises InputError where other things were trained then.
     """
-    adapted = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+    adapted = checkpoints.add_adapter(model, adapter, is_trainable=True)
     config = adapted.peft_config["default"]
     for name, wanted in _options(lora, whole).items():
         found = getattr(config, name)

@@ -31,6 +31,20 @@ from vqa.room import check_room
 Quantize = Literal["4bit", "8bit"]
 _RECORD = "vqa.json"
 _SHIPPED = ("embedded", "embedded/base")
+# files beside the weights that change answers; `config.json` is in the fingerprint of the weights
+_SETTINGS = {
+    "adapter_config.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+}
 
 
 @dataclass(frozen=True)
@@ -51,8 +65,16 @@ class Loaded:
 
     @cached_property
     def identity(self) -> str:
-        """What answers depend on: the weights, their type and how they are quantized."""
-        return fingerprint.of_json([self.fingerprint, str(self.model.dtype), self.quantize])
+        """What answers depend on: the weights, their type, how they are quantized, and settings."""
+        settings = [
+            [file.name, fingerprint.of_file(file)]
+            for source in self.sources
+            for file in sorted(Path(source).glob("*"))
+            if file.name in _SETTINGS
+        ]
+        return fingerprint.of_json(
+            [self.fingerprint, str(self.model.dtype), self.quantize, settings]
+        )
 
 
 def load(
@@ -152,11 +174,12 @@ def record_base(adapter: str | Path, base: str) -> None:
 def check_base(adapter: str, name: str, source: str) -> None:
     """Raise InputError unless `adapter` was trained on the model `name`, which lies in `source`."""
     path = Path(adapter) / _RECORD
-    if not path.is_file():  # an adapter that others made: peft checks the shapes
+    if not path.is_file():  # an adapter that others made: its names and shapes are checked
         return
     record = _read_json(path)
     wanted, found = record.get("base_fingerprint"), _identity(source)
-    if wanted != found:
+    is_copy_of_hub = wanted == record.get("base") and Path(source).is_dir()
+    if wanted != found and not is_copy_of_hub:  # of weights on a hub just the name was kept
         raise InputError(
             f"{adapter} was trained on {record.get('base')} ({wanted}), but {name} here is "
             f"{found}: load it on the base that it was trained on"
@@ -266,32 +289,50 @@ def _load_processor(source: str, name: str, config: Any) -> LlavaProcessor:
 def _apply_adapter(
     model: LlavaForConditionalGeneration, adapter: str, merge: bool
 ) -> LlavaForConditionalGeneration:
-    from peft import PeftModel
-
     if not is_adapter(adapter):
         raise InputError(f"{adapter}: no adapter here (adapter_config.json is missing)")
-    try:
-        adapted = PeftModel.from_pretrained(model, adapter)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise InputError(f"{adapter}: the adapter does not fit: {_first_line(error)}") from error
+    adapted = add_adapter(model, adapter)
     if not merge:
         return unwrap(adapted)
     return merge_adapter(adapted)
 
 
+def add_adapter(model: Any, adapter: str, is_trainable: bool = False) -> Any:
+    """The peft model of `model` and the directory `adapter`. Raises InputError if it does not fit.
+
+    peft itself only warns where it finds no weights for a layer, and leaves that as it was.
+    """
+    from peft import PeftModel
+
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            adapted = PeftModel.from_pretrained(model, adapter, is_trainable=is_trainable)
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
+        raise InputError(f"{adapter}: the adapter does not fit: {_first_line(error)}") from error
+    if any("missing adapter keys" in str(warning.message) for warning in said):
+        raise InputError(
+            f"{adapter}: the adapter does not fit: it has no weights for layers that it names (it "
+            "may be one for the language model alone, or for another model)"
+        )
+    return adapted
+
+
 def merge_adapter(adapted: Any) -> LlavaForConditionalGeneration:
     """Merge a peft model's adapter, layer by layer in double precision, rounded once.
 
-    So every machine gets the same bits, whatever order its float32 sums are in.
+    So every machine gets the same bits, whatever order its float32 sums are in. (A Mac's
+    accelerator has no double precision.)
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     dtype = adapted.get_base_model().dtype
     for layer in adapted.modules():
         if isinstance(layer, BaseTunerLayer):
-            layer.double()
+            place = layer.weight.device
+            layer.to(torch.device("cpu") if place.type == "mps" else place, torch.float64)
             layer.merge()
-            layer.to(dtype)
+            layer.to(place, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the layers are merged already
         # `unload` alone would put the untrained projector back

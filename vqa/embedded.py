@@ -132,11 +132,9 @@ def _save(composed: Composed, with_adapter: bool, directory: Path) -> None:
 
     model = composed.model
     if with_adapter:
-        from peft import PeftModel
+        from vqa.checkpoints import add_adapter, merge_adapter
 
-        from vqa.checkpoints import merge_adapter
-
-        model = merge_adapter(PeftModel.from_pretrained(model, parts.WEIGHTS))
+        model = merge_adapter(add_adapter(model, str(parts.WEIGHTS)))
     save_model(model, directory)
     composed.processor.save_pretrained(directory)
     make_config_portable(directory)

@@ -134,9 +134,7 @@ def _quantized(run: Path) -> Quantize | None:
 
 
 def _stored_type(base: str) -> str:
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(checkpoints.resolve(base))
+    config, _ = checkpoints.look(base)
     stored = config.dtype or config.text_config.dtype or torch.float32
     return str(stored).removeprefix("torch.")
 
