@@ -61,6 +61,14 @@ def test_a_folder_goes_into_a_table_and_a_broken_picture_does_not_end_it(
     assert set(rows[0]) == {"image", "label_1", "probability_1", "label_2", "probability_2"}
 
 
+def test_a_picture_that_is_not_there_is_no_broken_one(
+    photos: Path, clip: Path, capfd: Capture
+) -> None:
+    pair = (photos / "red.png", photos / "nothere.png")
+    done = vqa_here(capfd, "classify", *pair, "--labels", "red,blue", "--model", clip)
+    assert "nothere.png: no such file" in refused(done)
+
+
 def test_an_interrupted_table_keeps_what_was_found(
     photos: Path, clip: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,7 @@ def ask(
     from vqa.cli.tables import json_text
 
     _check_quotes(photos)
-    explaining.check(explain, explain_by)
+    explaining.check(explain, explain_by, list(map(Path, photos)))
     # what is wrong with pictures or question is said before seconds go into a model
     times, pictures, told = _looked_at(photos, question, max_frames)
     conversation = Conversation().ask(told, pictures)

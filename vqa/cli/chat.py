@@ -82,7 +82,10 @@ class _Terminal:
                 typer.echo(str(error), err=True)
 
     def obey(self, line: str) -> None:
-        """Do what one line says. Raises VQAError; the conversation then stays as it was."""
+        """Do what one line says.
+
+        Raises VQAError; the conversation then stays as it was, and new pictures are dropped.
+        """
         from vqa.images import load_image
 
         command, _, rest = line.partition(" ")
@@ -103,18 +106,18 @@ class _Terminal:
             self.ask(line)
 
     def ask(self, question: str) -> None:
-        self.conversation = self.conversation.ask(question, self.pictures)
-        self.pictures = []
-        answer = self.follow()
+        pictures, self.pictures = self.pictures, []  # refused ones, too: else no question is left
+        asked = self.conversation.ask(question, pictures)
+        answer = self.follow(asked)
         if answer.finish == "cancelled":
             typer.echo("(stopped)")
         elif answer.finish == "length":
             typer.echo("(cut off: --max-new-tokens)")
-        self.conversation = self.conversation.answered(answer.text)
+        self.conversation = asked.answered(answer.text)
 
-    def follow(self) -> Answer:
+    def follow(self, asked: Conversation) -> Answer:
         """Print the answer as it is written; Ctrl+C ends it where it is."""
-        job = self.worker.submit(self.conversation.request(self.settings))
+        job = self.worker.submit(asked.request(self.settings))
         try:
             for piece in job.follow(_HEARTBEAT):
                 if isinstance(piece, str):

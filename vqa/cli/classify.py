@@ -23,7 +23,7 @@ def classify(
         list[Path], typer.Argument(metavar="PHOTO", help="Pictures, or folders of pictures.")
     ],
     labels: Annotated[
-        str, typer.Option(metavar="A,B,...", help="The labels, any words, with commas between.")
+        str, typer.Option(metavar="A,B,...", help="The labels, with commas between; embedded knows English.")
     ],
     model: options.SharedSpace = "embedded",
     top_k: Annotated[
@@ -38,12 +38,12 @@ def classify(
     """Tell which of the labels fits each picture, without any training on them."""
     from vqa.alignment.classify import Classifier, check_labels
     from vqa.cli.progress import shown
-    from vqa.cli.tables import json_text, one_line
+    from vqa.cli.tables import counted, json_text, one_line
 
     names = check_labels(_split(labels))
     paths = _paths(photos)
-    if out is not None and out.is_dir():
-        raise InputError(f"{out} is a directory: name a file in it.")
+    if out is not None:
+        options.check_out("--out", out, paths)
     folder = any(photo.is_dir() for photo in photos)
     if folder and out is None and not as_json:
         raise InputError("a folder's labels go into a table: give --out FILE.csv, or --json")
@@ -80,7 +80,7 @@ def classify(
             for label in best:
                 typer.echo(f"{label.probability:6.1%}  {one_line(label.label)}")
     if broken or folder:
-        counts = f"{len(found)} pictures, {len(broken)} could not be opened"
+        counts = f"{counted(len(found), 'picture')}, {len(broken)} could not be opened"
         typer.echo(f"{out}: {counts}" if out else counts, err=True)
 
 
@@ -131,9 +131,9 @@ def _paths(photos: list[Path]) -> list[Path]:
 
     found: list[Path] = []
     for photo in photos:
+        if not photo.exists():  # told before the model is loaded
+            raise InputError(f"{photo}: no such file")
         found += pictures_in(photo) if photo.is_dir() else [photo]
-    if len(found) == 1 and not found[0].exists():  # told before the model is loaded
-        raise InputError(f"{found[0]}: no such file")
     return found
 
 

@@ -45,6 +45,8 @@ def preview(
 ) -> None:
     """Show what of a row is prompt, what is picture and what is learned."""
     example = _find(data, images, row)
+    if out is not None:
+        options.check_out("--out", out, (data, *map(Path, example.images)))
     options.quiet_loading()
     from vqa.checkpoints import look
     from vqa.files import atomic_write

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vqa.cli import options
 from vqa.cli.progress import shown
 from vqa.errors import InputError
 
@@ -25,7 +26,7 @@ ExplainBy = Annotated[
 ]
 
 
-def check(out: Path | None, by: Literal["attention", "occlusion"]) -> None:
+def check(out: Path | None, by: Literal["attention", "occlusion"], photos: Sequence[Path]) -> None:
     """Raise InputError for options that do not fit, before anything is loaded."""
     if out is None:
         if by != "attention":
@@ -33,11 +34,7 @@ def check(out: Path | None, by: Literal["attention", "occlusion"]) -> None:
         return
     if out.suffix.lower() != ".png":
         raise InputError(f"--explain {out}: the picture is a PNG, so name it {out.stem}.png.")
-    if out.is_dir():
-        raise InputError(f"--explain {out} is a directory: name a file in it.")
-    parent = next(path for path in out.absolute().parents if path.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"--explain {out}: {parent} cannot be written to: name another place.")
+    options.check_out("--explain", out, photos)
 
 
 def check_answerer(answerer: Answerer, by: Literal["attention", "occlusion"]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -45,6 +47,17 @@ Images = Annotated[
     typer.Option(metavar="DIR", help="Root of the rows' pictures; default: the data's folder."),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the sampling.")]
+
+
+def check_out(option: str, out: Path, read: Iterable[Path] = ()) -> None:
+    """Raise InputError where no file can be written at `out`, or it would replace one of `read`."""
+    if out.is_dir():
+        raise InputError(f"{option} {out} is a directory: name a file in it.")
+    if out.exists() and any(os.path.exists(path) and out.samefile(path) for path in read):
+        raise InputError(f"{option} {out} is one of the files that are read: name another.")
+    parent = next(path for path in out.absolute().parents if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"{option} {out}: {parent} cannot be written to: name another place.")
 
 
 def load_answerer(

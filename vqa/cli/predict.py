@@ -133,6 +133,7 @@ def merge_predictions(
     from vqa.data import read
     from vqa.evaluation.shards import merge
 
+    options.check_out("--out", out, (data, *shards))
     ids: list[str | int] = []
 
     def bad(row: BadRow) -> None:
@@ -292,5 +293,5 @@ def _tell(outcome: Outcome, out: Path, unnamed: int, max_errors: int) -> None:
     kept = f", {outcome.kept} kept from before" if outcome.kept else ""
     typer.echo(f"{out}: {outcome.answered} answered{kept}, {errors} errors", err=True)
     if errors > max_errors:
-        elsewhere = f"; {unnamed} of them, told above, have no id" if unnamed else ""
+        elsewhere = f"; {unnamed} of them, told above, have no id of their own" if unnamed else ""
         raise VQAError(f"{errors} rows could not be answered; they say why in {out}{elsewhere}")

@@ -98,9 +98,7 @@ def _check(
             check_condition(file, option)
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such directory of pictures")
-    read = {path.resolve() for path in (data, *predictions, *blind, *swap)}
-    if out.resolve() in read:
-        raise InputError(f"--out {out} is one of the files that are read; name another")
+    options.check_out("--out", out, (data, *predictions, *blind, *swap))
 
 
 def _models(
