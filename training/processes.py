@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from accelerate import PartialState
@@ -10,6 +14,7 @@ from accelerate import PartialState
 from training.settings import RunSettings
 from vqa.devices import device_named
 from vqa.errors import InputError
+from vqa.files import lock
 
 
 def on_cpu(settings: RunSettings) -> bool:
@@ -43,6 +48,15 @@ def join(settings: RunSettings) -> None:
             f"device={settings.device}: the processes of this run are on {taken}; start it without "
             "what says so (ACCELERATE_USE_CPU, a config of accelerate)"
         )
+
+
+@contextmanager
+def alone(output: Path) -> Iterator[None]:
+    """Keep other trainings from writing into the same directory; InputError where one does."""
+    busy = f"output={output}: another training writes there: wait for its end, or give another one"
+    first = os.environ.get("RANK", "0") == "0"
+    with lock(output, busy) if first else nullcontext():
+        yield
 
 
 def leave() -> None:

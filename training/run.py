@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from training.processes import alone, leave
 from training.settings import RunSettings
 from vqa.checkpoints import base_of, is_adapter
 from vqa.config import load_config
@@ -19,11 +22,12 @@ Settings = TypeVar("Settings", bound=RunSettings)
 
 
 class _Any(BaseModel):
-    """Any config: only its recipe is read."""
+    """Any config: only its recipe and its place are read."""
 
     model_config = ConfigDict(extra="allow")
 
     recipe: str = ""
+    output: Path | None = None
 
 
 def run(config: str, overrides: Sequence[str] = (), dry_run: bool = False) -> None:
@@ -31,7 +35,12 @@ def run(config: str, overrides: Sequence[str] = (), dry_run: bool = False) -> No
 
     `dry_run` prints what that would do, take and last.
     """
-    recipe = load_config(_Any, config, overrides).recipe
+    given = load_config(_Any, config, overrides)
+    with nullcontext() if dry_run or given.output is None else alone(given.output):
+        _run(given.recipe, config, overrides, dry_run)
+
+
+def _run(recipe: str, config: str, overrides: Sequence[str], dry_run: bool) -> None:
     if recipe == "pretrain":
         from training import pretrain
 
@@ -56,8 +65,6 @@ def run(config: str, overrides: Sequence[str] = (), dry_run: bool = False) -> No
         raise InputError(
             f"{config}: recipe: choose pretrain, finetune, fusion or align, not {recipe!r}"
         )
-    from training.processes import leave
-
     leave()
 
 

@@ -93,16 +93,19 @@ def replaced_files(path: str | os.PathLike[str], last: Sequence[str] = ()) -> It
 
 
 @contextmanager
-def lock(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold `path` for this process and thread, through the file `.NAME.lock` beside; wait for it.
+def lock(path: str | os.PathLike[str], busy: str | None = None) -> Iterator[None]:
+    """Hold `path` for this process and thread, through the file `.NAME.lock` beside.
 
-    Not to be taken again by who holds it already.
+    Waits for whoever holds it, or with `busy` raises InputError of that text. Not to be taken again
+    by who holds it already.
     """
     path = Path(path)
     _make_parents(path)
     guard = FileLock(path.parent / f".{path.name}.lock")
     try:
-        guard.acquire()
+        guard.acquire(timeout=-1 if busy is None else 0)
+    except Timeout as error:
+        raise InputError(str(busy)) from error
     except OSError as error:
         raise InputError(f"Cannot lock {path}: {error.strerror or error}.") from error
     try:

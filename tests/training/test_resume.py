@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from tests.cli.run import environment
 from tests.tiny import llava_1_5
+from training.processes import alone
 from training.resume import last_checkpoint
 from training.run import run
 from vqa.errors import InputError, VQAError
@@ -115,6 +116,14 @@ def test_another_run_is_refused_before_any_work(tmp_path, data, config, monkeypa
     monkeypatch.setattr("training.finetune.load", lambda settings: pytest.fail("it was loaded"))
     with pytest.raises(InputError, match="with seed=0, not 1"):
         run(config(**values, seed=1))
+
+
+def test_a_second_training_into_the_same_directory_is_refused(tmp_path, data, config):
+    path = config(recipe="finetune", model="m", data=data, output=tmp_path / "run")
+    with alone(tmp_path / "run"), pytest.raises(InputError, match="another training writes there"):
+        run(path)
+    with pytest.raises(InputError, match="m: no such directory"):
+        run(path)
 
 
 def test_a_finished_run_is_not_trained_again_but_can_be_longer(tmp_path, data, config, capsys):
