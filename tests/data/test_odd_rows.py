@@ -45,3 +45,16 @@ def test_numbers_that_a_program_made_of_whole_ones(tmp_path: Path) -> None:
     assert not good and "answer is missing" in bad[0].reason
     (row,) = read(path, need_answers=False)
     assert row.answers == ()
+
+
+def test_an_empty_answer_is_none(tmp_path: Path) -> None:
+    path = put(tmp_path, lines(FLAT | {"answer": " "}))
+    good, bad = bad_of(path)
+    assert not good and "answer is missing or empty" in bad[0].reason
+    (row,) = read(path, need_answers=False)
+    assert row.answers == ()
+
+
+def test_choices_may_be_numbers(tmp_path: Path) -> None:
+    (row,) = read(put(tmp_path, lines(FLAT | {"choices": [1, 2.0, "three", 0.5]})))
+    assert row.extra["choices"] == ["1", "2", "three", "0.5"]

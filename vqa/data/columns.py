@@ -45,6 +45,8 @@ def example_of(
     if inside is not None and sum(turn.pictures for turn in earlier) > len(images):
         raise ValueError(f"earlier has more pictures than the row, which has {len(images)}")
     extra = {name: value for name, value in row.items() if name not in KNOWN}
+    if isinstance(extra.get("choices"), list):
+        extra["choices"] = [_text_of(choice) for choice in extra["choices"]]
     system = row.get("system", "")
     if not isinstance(system, str):  # a column of another meaning
         extra["system"], system = system, ""
@@ -61,7 +63,7 @@ def _answers(row: Columns) -> tuple[str, ...]:
     if row.get("answer") is not None and row.get("answers") is not None:
         raise ValueError("both answer and answers; keep one")
     found = row.get("answers") if row.get("answers") is not None else row.get("answer")
-    if found is None:
+    if found is None or (isinstance(found, str) and not found.strip()):
         return ()
     found = found if isinstance(found, list) else [found]
     # a number is what a table's program makes of the answer "2", and nan of none
@@ -72,6 +74,12 @@ def _answers(row: Columns) -> tuple[str, ...]:
     if not all(text.strip() for text in texts):
         raise ValueError("answer is missing or empty")
     return texts
+
+
+def _text_of(value: Any) -> Any:
+    """A number as a text; anything else as it is."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return _written(value) if is_number else value
 
 
 def _written(value: str | float) -> str:
