@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PLAIN = frozenset({"mean_absolute_error", "median_rank", "mean_rank"})  # values that are no share
+PLAIN = frozenset({"mean_absolute_error"})  # values that are no share
 
 BASELINES = {
     "commonest": "the commonest answer",

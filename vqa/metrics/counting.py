@@ -5,9 +5,9 @@ et al. 2019, there with one answer a row); `mean_absolute_error` the mean distan
 them; `numbers` the share of predictions that have a number at all. A prediction without a number
 is wrong and counts as a 0 for the error, so that silence does not lower it.
 
-The number of a text is the first one in it, in digits (`2,000`, `2.5`, `-3`) or in English words
-(`twenty-one`, `two hundred`, `a dozen`). `none` is 0, and so are `no one` and, where there is no
-other number, `no` before a word (`no dogs`); a bare `no` is none.
+The number of a text is the first one in it, in digits (`2,000`, `2.5`, `-3`, `2 dozen`) or in
+English words (`twenty-one`, `two hundred`, `a dozen`). `none` is 0, and so are `no one` and, where
+there is no other number, `no` before a word (`no dogs`); a bare `no` is none.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _TENS = {word: 10 * value for value, word in enumerate(_ROUND.split(), start=2)}
 _TIMES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 1_000_000}
 _ANY = "|".join([*_UNITS, *_TENS, *_TIMES])
 _NUMBER = re.compile(
-    r"(?P<digits>(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?)"
+    r"(?P<digits>(?<![\w.])-?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+))"
+    rf"(?P<times>(?:[\s-]+(?:{'|'.join(_TIMES)})\b)*)"
     r"|\b(?P<nobody>no[ -]one)\b"
     rf"|\b(?P<words>(?:{_ANY})(?:(?:\s+and\s+|[\s-]+)(?:{_ANY}))*)\b",
     re.ASCII,
@@ -51,6 +52,8 @@ def number(text: str) -> float | None:
         return 0.0 if _NO_THINGS.search(text) else None
     if found["digits"]:
         value = float(found["digits"].replace(",", ""))
+        for word in re.findall(r"\w+", found["times"]):
+            value *= _TIMES[word]
         return value if math.isfinite(value) else None
     return 0.0 if found["nobody"] else float(_of_words(found["words"]))
 

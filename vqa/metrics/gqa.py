@@ -12,11 +12,8 @@ ends stripped). An empty prediction scores 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from vqa.metrics.exact_match import (
     Form,
-    equals_any,
     lower_stripped,
     match_metric,
     without_ascii_punctuation,
@@ -27,11 +24,6 @@ _FORMS: dict[str, Form] = {
     "lmms-eval": without_ascii_punctuation,
     "vlmevalkit": lower_stripped,
 }
-
-
-def gqa(prediction: str, answers: Sequence[str], profile: str = "official") -> float:
-    """1.0 if the prediction equals an answer (GQA has one a question), else 0.0."""
-    return equals_any(prediction, answers, _FORMS[profile])
 
 
 PROFILES = {profile: match_metric("gqa", form) for profile, form in _FORMS.items()}

@@ -1,4 +1,4 @@
-"""Retrieval by rank: recall at k and the median rank (Hodosh et al. 2013).
+"""Retrieval by rank: recall at k (Hodosh et al. 2013).
 
 These are functions and no metric of `vqa score`: a rank comes from comparing each query with all
 candidates, not from a row's prediction and answers.
@@ -32,11 +32,6 @@ def recall_at(ranks: ArrayLike, ks: Sequence[int] = (1, 5, 10)) -> dict[str, flo
     """
     found = _checked(ranks)
     return {f"recall_at_{k}": float((found <= k).mean()) for k in ks}
-
-
-def median_rank(ranks: ArrayLike) -> float:
-    """The rank that half of the queries reach; the mean of the middle two for an even number."""
-    return float(np.median(_checked(ranks)))
 
 
 def _checked(ranks: ArrayLike) -> np.ndarray:
