@@ -214,6 +214,23 @@ def test_chat_answers_line_by_line(
     assert result.stderr == "nothing.jpg: no such file; check the path.\n"
 
 
+def test_pictures_that_are_refused_do_not_block_the_chat(
+    model: Path, photo: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = iter([f"/image {photo}", "what?", *[f"/image {photo}"] * 9, "which?", "and now?"])
+
+    def typed(_: str) -> str:
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", typed)
+    result = vqa_here(capfd, "chat", "--model", model, "--max-new-tokens", "3")
+    assert result.returncode == 0
+    assert result.stderr.count("at most 8") == 1  # the last question is answered
+
+
 def test_ctrl_c_stops_the_answer_and_not_the_chat(model: Path, photo: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "vqa", "chat", photo, "--model", model, "--max-new-tokens", LONG],
