@@ -10,6 +10,7 @@ import torch
 from vqa.alignment import loading
 from vqa.alignment.classify import Classifier, similarities
 from vqa.alignment.loading import DualEncoder, embedded_directory
+from vqa.errors import InputError
 from vqa.images import load_image
 
 pytestmark = pytest.mark.weights
@@ -30,6 +31,13 @@ def test_it_knows_a_cat_and_a_cup(embedded: DualEncoder, examples: Path) -> None
     for name, label in (("cat.jpg", "cat"), ("coffee.jpg", "cup of coffee")):
         best = classifier.of(load_image(examples / name))[0]
         assert best.label == label and best.probability > 0.5
+
+
+@pytest.mark.parametrize("word", ["猫", "火箭", "红色的狗"])
+def test_words_that_it_does_not_know_are_refused(embedded: DualEncoder, word: str) -> None:
+    with pytest.raises(InputError, match=f"does not know '{word}'"):
+        embedded.texts(["a cat", f"a photo of {word}."])
+    embedded.texts(["café ☕, Кот"])  # signs are passed over, and letters spelled
 
 
 def test_a_caption_fits_its_own_picture(embedded: DualEncoder, examples: Path) -> None:

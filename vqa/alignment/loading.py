@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,8 +81,12 @@ class DualEncoder:
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors [B, d], float32 on the CPU. Raises InputError for one that is too long."""
+        """Unit vectors [B, d], float32 on the CPU.
+
+        Raises InputError for a text that is too long, or has words that the encoder does not know.
+        """
         self.check(texts)
+        self._check_words(texts)
         found = []
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             batch = tokens_of(self.tokenizer, texts[start : start + _TEXTS_AT_ONCE], self.padded)
@@ -109,6 +114,19 @@ class DualEncoder:
                     f"the text {_short(text)!r} has {count} tokens, but the text encoder of "
                     f"{self.name} takes {self.longest}: make it shorter"
                 )
+
+    def _check_words(self, texts: Sequence[str]) -> None:
+        """Raise InputError for words that the text encoder cannot tell apart."""
+        unknown = self.tokenizer.unk_token_id
+        if unknown is None or unknown == self.tokenizer.eos_token_id:  # as CLIP: it spells words
+            return
+        for text in texts:
+            for word in re.findall(r"\w+", text):
+                if unknown in self.tokenizer(word, verbose=False).input_ids:
+                    raise InputError(
+                        f"the text encoder of {self.name} does not know {_short(word)!r}: say it "
+                        "in English, or give another --model"
+                    )
 
     def _here(self, batch: Any) -> dict[str, Tensor]:
         dtype = next(self.model.parameters()).dtype
