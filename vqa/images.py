@@ -312,17 +312,19 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     """
     values = np.asarray(image)  # [H, W]
     clear = image.info.get("transparency")
-    grey: np.ndarray = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
+    # in place: a picture may have 64 million pixels
+    grey: np.ndarray = np.nan_to_num(values.astype(np.float32), False, posinf=0.0, neginf=0.0)
     low, high = float(grey.min()), float(grey.max())
     if image.mode.startswith("I") and low >= 0 and high <= 65535:
         grey /= 257
     elif image.mode == "F" and low >= 0 and high <= 1:
         grey *= 255
     elif image.mode.startswith("I") or low < 0 or high > 255:
-        half = max(
-            high / 2 - low / 2, 1e-30
-        )  # the difference itself may be more than a float holds
-        grey = (grey / 2 - low / 2) / half * 255
+        half = max(high / 2 - low / 2, 1e-30)  # the difference may be more than a float holds
+        grey /= 2
+        grey -= low / 2
+        grey /= half
+        grey *= 255
     if isinstance(clear, int):
         grey[values == clear] = 255
-    return Image.fromarray(np.rint(grey).astype(np.uint8))
+    return Image.fromarray(np.rint(grey, out=grey).astype(np.uint8))

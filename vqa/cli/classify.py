@@ -23,7 +23,8 @@ def classify(
         list[Path], typer.Argument(metavar="PHOTO", help="Pictures, or folders of pictures.")
     ],
     labels: Annotated[
-        str, typer.Option(metavar="A,B,...", help="The labels, with commas between; embedded knows English.")
+        str,
+        typer.Option(metavar="A,B,...", help="With commas between; `embedded` knows English ones."),
     ],
     model: options.SharedSpace = "embedded",
     top_k: Annotated[
