@@ -20,7 +20,6 @@ import typer
 from rich.progress import Progress
 from transformers.utils.logging import disable_progress_bar
 
-from vqa import fingerprint
 from vqa.answering import Settings
 from vqa.checkpoints import load
 from vqa.data import easy_vqa, read
@@ -56,7 +55,7 @@ def main(
     disable_progress_bar()
     try:
         loaded = load(model)
-        identity = fingerprint.of_json([loaded.fingerprint, str(loaded.model.dtype), None])
+        identity = loaded.identity
         engine = LocalEngine(loaded, max_batch=32)
         out.mkdir(parents=True, exist_ok=True)
         found: list[tuple[str, Scores]] = []
