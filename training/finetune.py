@@ -27,6 +27,7 @@ from training.settings import LoraSettings, Section, TrainSettings
 from vqa import checkpoints
 from vqa.checkpoints import Loaded
 from vqa.dtypes import dtype_of
+from vqa.encoders import encoder_spec, patch_features
 from vqa.errors import InputError
 from vqa.model import freeze, module_report
 
@@ -197,14 +198,35 @@ def set_up(model: nn.Module, settings: FinetuneSettings) -> Any:
     """Let learn what the settings say: the model itself, or a peft model around it."""
     learns = settings.train
     modules = ["multi_modal_projector"] * learns.projector + ["vision_tower"] * learns.vision
+    base = checkpoints.whole_name(settings.model)  # a run is used from other directories, too
     if learns.language != "lora":
         whole = ["language_model", "lm_head"] * (learns.language == "full")
         freeze(model, trainable=(*modules, *whole))
-        return model
-    base = checkpoints.whole_name(settings.model)  # a run is used from other directories, too
-    if settings.adapter is None:
-        return add_lora(model, settings.lora, base, modules)
-    return go_on(model, settings.adapter, settings.lora, base, modules)
+        learning: Any = model
+    elif settings.adapter is None:
+        learning = add_lora(model, settings.lora, base, modules)
+    else:
+        learning = go_on(model, settings.adapter, settings.lora, base, modules)
+    if learns.vision:
+        _freeze_passed_over(model)
+    return learning
+
+
+def _freeze_passed_over(llava: Any) -> None:
+    """Freeze what of the vision tower the patch features do not come from.
+
+    LLaVA takes those of the last layer but one. What is behind it never gets a gradient, and
+    wrappers for several devices would wait for one.
+    """
+    tower = llava.model.vision_tower
+    size = encoder_spec(llava.config.vision_config).image_size
+    weight = next(tower.parameters())
+    patch_features(llava, weight.new_zeros(1, 3, size, size)).sum().backward()
+    for parameter in tower.parameters():
+        if parameter.grad is None:
+            parameter.requires_grad_(False)
+            parameter.data = parameter.data.float()  # it runs behind what learns in float32
+        parameter.grad = None
 
 
 def add_lora(model: nn.Module, lora: LoraSettings, base: str, whole: list[str]) -> Any:

@@ -138,7 +138,7 @@ def save(trainer: RowTrainer, output: Path, dtype: torch.dtype, base: str | None
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.sharded else None
     trained: Any = trainer.model
     for parameter in trained.parameters():
-        if parameter.requires_grad:
+        if parameter.dtype == torch.float32:  # what has learned, and what ran behind it
             parameter.data = parameter.data.to(dtype)
     if not trainer.is_world_process_zero():
         return
@@ -228,8 +228,9 @@ class RowTrainer(Trainer):
         """The weighted mean over what the whole step learns."""
         losses, weights = self.row_losses(model, inputs)
         if "pixel_values" not in inputs:  # wrappers for several devices wait for every gradient
-            projector = self.llava.model.multi_modal_projector
-            losses = losses + 0 * sum(p.sum() for p in projector.parameters() if p.requires_grad)
+            seeing = self.llava.model.multi_modal_projector, self.llava.model.vision_tower
+            unused = (p for module in seeing for p in module.parameters() if p.requires_grad)
+            losses = losses + 0 * sum(p.sum() for p in unused)
         total = weights.sum() if num_items_in_batch is None else num_items_in_batch
         # gradients are averaged over processes, the total is already that of all
         loss = (losses * weights).sum() / total * self.accelerator.num_processes

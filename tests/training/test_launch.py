@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tests.tiny import llava_1_5
@@ -17,7 +18,7 @@ _TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 _TWO += ["-m", "vqa", "train"]
 
 
-def train(tmp_path: Path, name: str, launcher: list[str]) -> list[float]:
+def train(tmp_path: Path, name: str, launcher: list[str], *more: str) -> list[float]:
     """The losses of a short run, started from the command line."""
     settings = {
         "recipe": "finetune", "model": tmp_path / "base", "data": tmp_path / "train.jsonl",
@@ -25,7 +26,7 @@ def train(tmp_path: Path, name: str, launcher: list[str]) -> list[float]:
         "warmup_ratio": 0, "log_every": 1, "dtype": "float32", "device": "cpu",
     }  # fmt: skip
     command = [sys.executable, *launcher, "finetune"]
-    command += [f"{key}={value}" for key, value in settings.items()]
+    command += [*(f"{key}={value}" for key, value in settings.items()), *more]
     environment = {**os.environ, "VQA_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -33,9 +34,14 @@ def train(tmp_path: Path, name: str, launcher: list[str]) -> list[float]:
     return [entry["loss"] for entry in map(json.loads, log) if "loss" in entry]
 
 
-def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("vision", ["false", "true"])
+def test_two_processes_give_the_losses_of_one(tmp_path: Path, vision: str) -> None:
     llava_1_5(tmp_path / "base")
-    rows = []
+    rows = [
+        json.dumps({"id": f"t{index}", "image": [], "question": "Who?", "answer": "me " * 20})
+        + "\n"
+        for index in range(3)
+    ]
     for index in range(16):
         colour = "red" if index % 2 else "blue"
         Image.new("RGB", (20 + index, 20), colour).save(tmp_path / f"{index}.png")
@@ -43,7 +49,8 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
         row = {"id": index, "image": f"{index}.png", "question": question, "answer": colour}
         rows.append(json.dumps(row) + "\n")
     (tmp_path / "train.jsonl").write_text("".join(rows))
-    one, two = train(tmp_path, "one", _ONE), train(tmp_path, "two", _TWO)
+    learns = f"train.vision={vision}"
+    one, two = train(tmp_path, "one", _ONE, learns), train(tmp_path, "two", _TWO, learns)
     for name, processes in (("one", 1), ("two", 2)):
         assert json.loads((tmp_path / name / "run.json").read_text())["processes"] == processes
     assert len(one) >= 3

@@ -189,6 +189,17 @@ def test_what_cannot_be_trained_is_refused(tmp_path, data, config, change, messa
     assert "\n" not in str(error.value)
 
 
+def test_rows_without_pictures_need_nothing_else_that_learns(tmp_path, data, config):
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    rows = [row | {"image": [], "id": 100 + row["id"]} for row in rows]
+    data.write_text(data.read_text() + "".join(json.dumps(row) + "\n" for row in rows))
+    train = {"language": "frozen", "projector": False, "vision": True}
+    run(config(recipe="finetune", model=tiny.llava_1_5(tmp_path / "base"), data=data, train=train,
+               output=tmp_path / "run", max_steps=6, rows_per_step=1, row_tokens=64,
+               learning_rate=FAST, validation=NO_VALIDATION))  # fmt: skip
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
 def test_a_device_that_is_not_here_is_not_exchanged_for_another(monkeypatch):
     missing = "mps" if torch.cuda.is_available() else "cuda"
     settings = TrainSettings(output=Path("run"), device=missing)
