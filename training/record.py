@@ -18,7 +18,7 @@ from training.rows import Prepared
 from training.settings import RunSettings
 from vqa.checkpoints import is_adapter
 from vqa.errors import InputError
-from vqa.files import atomic_write
+from vqa.files import atomic_write, read_jsonl
 from vqa.version import __version__
 
 CARD = "README.md"
@@ -66,7 +66,7 @@ def begin(output: Path, described: dict[str, Any]) -> bool:
         output.mkdir(parents=True, exist_ok=True)
         _write(output, described)
     else:
-        print(f"{output}: this run is finished; for more, raise epochs or max_steps")
+        print(f"{output}: this run is finished; for more, raise epochs, max_steps or patience")
     PartialState().wait_for_everyone()
     return not _finished(old, described)
 
@@ -95,8 +95,13 @@ def end(
 def _finished(old: Mapping[str, Any] | None, described: Mapping[str, Any]) -> bool:
     if old is None or not old.get("finished"):
         return False
-    length = ("epochs", "max_steps")
-    return all(old["settings"].get(key) == described["settings"][key] for key in length)
+    return _ends_by(old["settings"]) == _ends_by(described["settings"])
+
+
+def _ends_by(settings: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a run's length depends on."""
+    patience = settings.get("validation", {}).get("patience")
+    return settings.get("epochs"), settings.get("max_steps"), patience
 
 
 def _write(output: Path, described: dict[str, Any]) -> None:
@@ -196,7 +201,7 @@ def _samples(output: Path, first: int, last: int) -> list[str]:
         path = output / "validation" / f"step-{step:06}.jsonl"
         if not path.is_file():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [row for _, row in read_jsonl(path)]
 
     pairs = list(zip(rows(first), rows(last), strict=False))
     if not pairs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from vqa.checkpoints import Loaded, Quantize
 from vqa.dtypes import named
 from vqa.engine import LocalEngine
 from vqa.errors import InputError
-from vqa.files import atomic_directory
+from vqa.files import atomic_directory, read_jsonl
 from vqa.images import ImageError, load_image
 from vqa.prompts import Message, encode
 
@@ -142,8 +143,7 @@ def _stored_type(base: str) -> str:
 def _requests(run: Path) -> list[Request]:
     pairs: list[tuple[str, tuple[Image.Image, ...]]] = []
     for file in sorted((run / "validation").glob("step-*.jsonl"))[-1:]:
-        for line in file.read_text(encoding="utf-8").splitlines()[:_MOST]:
-            row = json.loads(line)
+        for _, row in islice(read_jsonl(file), _MOST):
             try:
                 pictures = tuple(load_image(path) for path in row["image"])
             except ImageError:  # moved since

@@ -85,6 +85,31 @@ def test_a_run_tells_what_it_learned(tmp_path, data, config):
     assert Image.open(out / "curves.png").size[0] > 500
 
 
+def test_any_character_of_a_question_comes_onto_the_card(tmp_path, data, config):
+    said = "What\u2028colour\x85is it?"
+    rows = [json.loads(line) | {"question": said} for line in data.read_text().splitlines()]
+    data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    out = tmp_path / "run"
+    run(config(recipe="finetune", model=llava_1_5(tmp_path / "base"), data=data, output=out,
+               max_steps=1, validation={"share": 0.3, "max_new_tokens": 2}))  # fmt: skip
+    assert json.loads((out / "run.json").read_text())["finished"]
+    assert "What colour is it?" in (out / "README.md").read_text()
+
+
+def test_a_run_that_patience_has_stopped_goes_on_with_more_of_it(tmp_path, data, config):
+    out = tmp_path / "run"
+    values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "base"), "data": data,
+              "learning_rate": {"projector": 1e-30, "language": 1e-30}, "max_steps": 4,
+              "output": out, "save_every": 1}  # fmt: skip
+    ended = []
+    for patience in (1, 1, 9):
+        given = {"share": 0.3, "every": 1, "patience": patience, "max_new_tokens": 2}
+        run(config(**values, validation=given))
+        log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        ended.append(max(entry["step"] for entry in log if "loss" in entry))
+    assert ended == [1, 1, 4]
+
+
 def test_the_best_weights_are_those_that_stay(tmp_path, data, config):
     """With steps that are too small to change an answer none is better than the start."""
     out = tmp_path / "run"

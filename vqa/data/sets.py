@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from vqa.data import easy_vqa
 from vqa.data.picture import Label, Picture
 from vqa.data.readers import caption_csv, class_folders, coco, daquar, path_list, scene_list
 from vqa.data.tables import labels
+from vqa.files import read_jsonl
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,7 @@ def _product(path: str, fine: str, coarse: str) -> Label:
 def _easy_vqa(root: Path) -> Iterator[Picture]:
     """The official training half; its pictures are all for training."""
     found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-    for line in (root / "train.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for _, row in read_jsonl(root / "train.jsonl"):
         found[row["image"]].append((row["question"], row["answer"]))
     for name, pairs in found.items():
         yield Picture(root / name, "easy_vqa", official_split="train", questions=tuple(pairs))
