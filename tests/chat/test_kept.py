@@ -215,6 +215,50 @@ def test_a_conversation_is_deleted_while_it_is_answered(kept: Chats, echo: Echo)
     echo.go.release(9)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_answered_on_a_hidden_branch_ends_with_it(
+    kept: Chats, echo: Echo, whole: bool
+) -> None:
+    echo.free = False
+    key = kept.history.start(ANNA)
+    first = kept.ask(ANNA, key, "one two")
+    question = kept.history.branch(ANNA, key)[0].id
+    hidden = kept.ask_again(ANNA, question, "three four")
+    shown = kept.answer_again(ANNA, first)
+    kept.history.choose(ANNA, shown)
+    jobs = [kept.job(answer) for answer in (first, hidden, shown)]
+    if whole:
+        kept.delete(ANNA, key)
+    else:
+        kept.delete_turn(ANNA, question)  # with both its answers, but not what stands beside it
+    ended = [job is None or job.done for job in jobs]
+    assert ended == [True, whole, True]
+    if not whole:
+        kept.delete(ANNA, key)
+    echo.go.release(9)
+
+
+def test_questions_that_are_still_being_made_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, tried = Upload.load, []
+
+    def again(picture: Upload) -> Image.Image:  # another tab asks while this one's is decoded
+        if not tried:
+            tried.append(1)
+            with pytest.raises(InputError, match="1 of your questions wait"):
+                kept.ask(ANNA, key, "two", [upload()])
+        return load(picture)
+
+    monkeypatch.setattr(Upload, "load", again)
+    with Worker(Echo()) as worker:
+        kept = Chats(History(tmp_path), lambda: worker, max_waiting=1)
+        key = kept.history.start(ANNA)
+        kept.wait(kept.ask(ANNA, key, "one", [upload()]))
+        kept.wait(kept.ask(ANNA, key, "three", [upload()]))
+    assert tried and [text for text, _ in state(kept, key)][::2] == ["one", "three"]
+
+
 def test_a_worker_that_has_ended(tmp_path: Path) -> None:
     worker = Worker(Echo())
     kept = Chats(History(tmp_path), lambda: worker)

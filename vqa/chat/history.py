@@ -105,6 +105,21 @@ class History:
         with self._session() as session:
             return self._owned(session, owner, conversation).system
 
+    def ids(self, owner: str, conversation: str, turn: str | None = None) -> list[str]:
+        """The turns of a conversation on all its branches, or `turn` and what came after it."""
+        with self._session() as session:
+            self._owned(session, owner, conversation)
+            rows = session.execute(
+                select(TurnRow.id, TurnRow.parent)
+                .where(TurnRow.conversation == conversation)
+                .order_by(TurnRow.number)
+            )
+            found: list[str] = []
+            for key, parent in rows:  # what comes after a turn has a larger number
+                if turn is None or key == turn or parent in found:
+                    found.append(key)
+            return found
+
     def branch(self, owner: str, conversation: str, to: str | None = None) -> list[Turn]:
         """The turns from the first to `to`, or to the end of the branch that is shown."""
         with self._session() as session:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from threading import Lock, Thread
 
@@ -55,6 +57,7 @@ class Chats:
         self._worker = worker
         self._max_waiting = max_waiting
         self._jobs: dict[str, tuple[Job, Thread]] = {}  # by the id of the answer
+        self._coming: Counter[str] = Counter()  # questions of each owner that are being made
         self._lock = Lock()
 
     def ask(
@@ -66,9 +69,9 @@ class Chats:
         settings: Settings | None = None,
     ) -> str:
         """Ask at the end of the branch that is shown; the id of the answer that comes."""
-        worker = self._worker_for(owner)
-        turn, talk = self._question(owner, conversation, question, pictures)
-        return self._answer(worker, owner, turn, talk, settings)
+        with self._place(owner) as worker:
+            turn, talk = self._question(owner, conversation, question, pictures)
+            return self._answer(worker, owner, turn, talk, settings)
 
     def note(
         self,
@@ -87,30 +90,30 @@ class Chats:
         self, owner: str, question: str, text: str, settings: Settings | None = None
     ) -> str:
         """Ask with another text in place of a question: a new branch. The id of its answer."""
-        worker = self._worker_for(owner)
-        turns = self._branch(owner, question)
-        system = self.history.system(owner, turns[-1].conversation)
-        pictures = [_kept(picture) for picture in turns[-1].pictures]
-        talk = talk_of(turns[:-1], system).ask(text, pictures)
-        turn = self.history.edit_question(owner, question, text.strip())
-        return self._answer(worker, owner, turn, talk, settings)
+        with self._place(owner) as worker:
+            turns = self._branch(owner, question)
+            system = self.history.system(owner, turns[-1].conversation)
+            pictures = [_kept(picture) for picture in turns[-1].pictures]
+            talk = talk_of(turns[:-1], system).ask(text, pictures)
+            turn = self.history.edit_question(owner, question, text.strip())
+            return self._answer(worker, owner, turn, talk, settings)
 
     def answer_again(self, owner: str, answer: str, settings: Settings | None = None) -> str:
         """Write another answer to the same question, beside the old one; its id.
 
         It is sampled with another seed each time, also where the settings ask for the likeliest.
         """
-        worker = self._worker_for(owner)
-        turns = self._branch(owner, answer)
-        system = self.history.system(owner, turns[-1].conversation)
-        settings = settings or Settings()
-        settings = replace(
-            settings,
-            temperature=settings.temperature or _ANEW,
-            seed=settings.seed + len(turns[-1].siblings),
-        )
-        question = turns[-2].id
-        return self._answer(worker, owner, question, talk_of(turns[:-1], system), settings)
+        with self._place(owner) as worker:
+            turns = self._branch(owner, answer)
+            system = self.history.system(owner, turns[-1].conversation)
+            settings = settings or Settings()
+            settings = replace(
+                settings,
+                temperature=settings.temperature or _ANEW,
+                seed=settings.seed + len(turns[-1].siblings),
+            )
+            question = turns[-2].id
+            return self._answer(worker, owner, question, talk_of(turns[:-1], system), settings)
 
     def job(self, answer: str) -> Job | None:
         """The answer on its way, while it is."""
@@ -134,27 +137,37 @@ class Chats:
 
     def delete(self, owner: str, conversation: str) -> None:
         """Stop what is being answered in a conversation, and delete it."""
-        for turn in self.history.branch(owner, conversation):
-            self.stop(owner, turn.id)
+        for turn in self.history.ids(owner, conversation):
+            self.stop(owner, turn)
         self.history.delete(owner, conversation)
 
     def delete_turn(self, owner: str, turn: str) -> None:
         """Stop what is being answered, and delete a turn and all that came after it."""
         conversation = self.history.turn(owner, turn).conversation
-        for later in self.history.branch(owner, conversation):
-            self.stop(owner, later.id)
+        for later in self.history.ids(owner, conversation, turn):
+            self.stop(owner, later)
         self.history.delete_turn(owner, turn)
 
-    def _worker_for(self, owner: str) -> Worker:
-        """The worker. Raises InputError where `owner` has to wait before another question."""
+    @contextmanager
+    def _place(self, owner: str) -> Iterator[Worker]:
+        """The worker, with a place for a question; it counts while its pictures are decoded, too.
+
+        Raises InputError where `owner` has to wait before another question.
+        """
         worker = self._worker()
-        waiting = worker.waiting(owner)
-        if self._max_waiting is not None and waiting >= self._max_waiting:
-            raise InputError(
-                f"{waiting} of your questions wait for their answers: ask again when one of them "
-                "is answered."
-            )
-        return worker
+        with self._lock:
+            waiting = worker.waiting(owner) + self._coming[owner]
+            if self._max_waiting is not None and waiting >= self._max_waiting:
+                raise InputError(
+                    f"{waiting} of your questions wait for their answers: ask again when one of "
+                    "them is answered."
+                )
+            self._coming[owner] += 1
+        try:
+            yield worker
+        finally:
+            with self._lock:
+                self._coming[owner] -= 1
 
     def _question(
         self, owner: str, conversation: str, question: str, pictures: Sequence[Upload]
