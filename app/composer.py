@@ -13,6 +13,7 @@ from app.texts import entry, text
 from vqa.chat import MAX_PICTURES, MAX_QUESTION
 from vqa.chat.kept import Upload
 from vqa.images import ImageError
+from vqa.video import is_video
 
 
 def pending() -> list[Upload]:
@@ -33,9 +34,11 @@ def _remove(number: int) -> None:
 def keep(question: str, pictures: list[Upload], why: str) -> None:
     """Keep what could not be asked, so that it can be put right, and say why: of each picture.
 
-    Of too many pictures the first are kept, and the others are not even decoded.
+    Of too many pictures the first are kept, and the others are not even decoded. Videos are not
+    kept: `why` is said of them.
     """
     good, reasons = [], []
+    pictures = [picture for picture in pictures if not is_video(picture.content)]
     for picture in pictures[:MAX_PICTURES]:
         try:
             picture.load()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -16,6 +17,12 @@ from vqa.errors import VQAError
 
 if TYPE_CHECKING:
     from vqa.explain import By
+
+
+@st.cache_resource(show_spinner=False)
+def _one_at_a_time() -> Lock:
+    """Held by the browser that looks: it takes much memory, and the others wait."""
+    return Lock()
 
 
 def show(turn: Turn) -> None:
@@ -33,18 +40,22 @@ def _window(turn: Turn) -> None:
     )  # fmt: skip
     bar = st.progress(0.0, text("looking.working"))
 
+    exchanged = Event()  # the model is, meanwhile
+
     def tell(done: int, total: int | None) -> None:
+        if exchanged.is_set():
+            raise VQAError("The model has been exchanged: begin again.")
         bar.progress(min(1.0, done / total) if total else 0.0, text("looking.working"))
 
     try:
-        answerer = host().worker().answerer
-        if turn.model and turn.model != answerer.name:
-            names = {"answered": turn.model, "loaded": answerer.name}
-            st.info(plain(text("looking.other_model", **names)))
-        branch = chats().history.branch(owner(), turn.conversation, turn.id)
-        system = chats().history.system(owner(), turn.conversation)
-        request = talk_of(branch[:-1], system).request()
-        found = explain(answerer, request, turn.text, by=by, progress=tell)
+        with _one_at_a_time(), host().worker().beside(exchanged) as answerer:
+            if turn.model and turn.model != answerer.name:
+                names = {"answered": turn.model, "loaded": answerer.name}
+                st.info(plain(text("looking.other_model", **names)))
+            branch = chats().history.branch(owner(), turn.conversation, turn.id)
+            system = chats().history.system(owner(), turn.conversation)
+            request = talk_of(branch[:-1], system).request()
+            found = explain(answerer, request, turn.text, by=by, progress=tell)
     except VQAError as error:
         bar.empty()
         st.error(plain(str(error)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+from PIL.Image import Image
 
 from app import looking, trouble
 from app.pictures import show as show_picture
@@ -221,6 +222,12 @@ def _details(turn: Turn) -> None:
         _as_seen(turn)
 
 
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _view(path: str, model: str, _answerer: Viewing) -> Image:
+    """A picture as it reaches a model; small, and asked for at every click."""
+    return _answerer.view(load_image(path))
+
+
 def _as_seen(turn: Turn) -> None:
     """The pictures of the conversation so far, as they reach the model that is loaded now."""
     try:
@@ -236,7 +243,7 @@ def _as_seen(turn: Turn) -> None:
     with st.container(horizontal=True):
         for picture in pictures:
             try:
-                seen = answerer.view(load_image(picture.path))
+                seen = _view(str(picture.path), answerer.name, answerer)
             except ImageError:
                 continue  # beside its question stands that it is gone
             st.image(seen, width=min(_SEVERAL, seen.width), alt=picture.name)
