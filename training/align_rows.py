@@ -167,7 +167,7 @@ def plan(settings: AlignSettings) -> Planned:
 def steps_of(settings: AlignSettings, pairs: int) -> int:
     """Optimizer steps of a run over so many pairs."""
     size = min(settings.batch, pairs)
-    return settings.max_steps or max(1, round(settings.epochs * max(1, pairs // size)))
+    return settings.max_steps or max(1, round(settings.epochs * pairs / size))
 
 
 def batches_of(
