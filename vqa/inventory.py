@@ -39,7 +39,8 @@ def entries(folder: Path) -> list[Entry]:
 
 def hub_cache() -> Path:
     """Where the hub's library keeps what it has fetched."""
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    home = Path(os.environ.get("HF_HOME") or caches / "huggingface").expanduser()
     return Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
 
 

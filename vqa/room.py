@@ -44,8 +44,10 @@ def check_room(
 
 def memory_is_full(error: BaseException) -> bool:
     """Whether an error says that a device, or the CPU, has no memory left."""
-    on_cpu = "DefaultCPUAllocator" in str(error)  # torch has no error of its own for it
-    return on_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
+    # torch has no error of its own for a CPU and a Mac's accelerator
+    words = ("DefaultCPUAllocator", "MPS backend out of memory")
+    told = any(word in str(error) for word in words)
+    return told or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def _bytes(config: Any, dtype: torch.dtype, quantize: str | None) -> float:
