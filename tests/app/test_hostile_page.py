@@ -88,7 +88,7 @@ def errors(page: AppTest) -> str:
         ("form.png", b"%PDF-1.7\n1 0 obj\n", "form.png is a PDF, not a picture"),
         ("half.png", picture()[:60], "half.png ends too early"),
         ("empty.png", b"", "empty.png is empty"),
-        ("movie.heic", b"\0\0\0\x18ftypqt  ", "movie.heic is a video"),
+        ("movie.heic", b"\0\0\0\x18ftypqt  ", "A video is asked about alone"),
     ],
 )
 def test_a_bad_picture_is_named_and_what_was_typed_is_kept(
