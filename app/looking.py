@@ -13,6 +13,7 @@ from app.state import chats, host, owner
 from app.texts import plain, text
 from vqa.chat.kept import talk_of
 from vqa.chat.turn import Turn
+from vqa.chat.worker import EXCHANGED
 from vqa.errors import VQAError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _window(turn: Turn) -> None:
 
     def tell(done: int, total: int | None) -> None:
         if exchanged.is_set():
-            raise VQAError("The model has been exchanged: begin again.")
+            raise VQAError(EXCHANGED)
         bar.progress(min(1.0, done / total) if total else 0.0, text("looking.working"))
 
     try:

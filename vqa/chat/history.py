@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,29 +109,17 @@ class History:
         """The turns of a conversation on all its branches, or `turn` and what came after it."""
         with self._session() as session:
             self._owned(session, owner, conversation)
-            rows = session.execute(
-                select(TurnRow.id, TurnRow.parent)
-                .where(TurnRow.conversation == conversation)
-                .order_by(TurnRow.number)
-            )
             found: list[str] = []
-            for key, parent in rows:  # what comes after a turn has a larger number
-                if turn is None or key == turn or parent in found:
-                    found.append(key)
+            for row in _turns(session, conversation):
+                if turn is None or row.id == turn or row.parent in found:
+                    found.append(row.id)
             return found
 
     def branch(self, owner: str, conversation: str, to: str | None = None) -> list[Turn]:
         """The turns from the first to `to`, or to the end of the branch that is shown."""
         with self._session() as session:
             row = self._owned(session, owner, conversation)
-            turns = {
-                turn.id: turn
-                for turn in session.scalars(
-                    select(TurnRow)
-                    .where(TurnRow.conversation == conversation)
-                    .order_by(TurnRow.number)
-                )
-            }
+            turns = {turn.id: turn for turn in _turns(session, conversation)}
             pictures: dict[str, list[Picture]] = {}
             for picture in session.scalars(
                 select(PictureRow)
@@ -390,6 +378,12 @@ class History:
                 if row.process == os.getpid() or not lives_since(row.process, created):
                     row.state = "stopped"
                     row.process = 0
+
+
+def _turns(session: Session, conversation: str) -> Iterable[TurnRow]:
+    """The turns of a conversation in the order they were made: what follows a turn comes later."""
+    of_it = TurnRow.conversation == conversation
+    return session.scalars(select(TurnRow).where(of_it).order_by(TurnRow.number))
 
 
 def _turn(row: TurnRow, pictures: Sequence[Picture], siblings: tuple[str, ...] = ()) -> Turn:

@@ -12,6 +12,8 @@ from types import TracebackType
 from vqa.answering import Answer, Answerer, Request
 from vqa.errors import VQAError
 
+EXCHANGED = "The model has been exchanged: begin again."
+
 
 class Job:
     """An answer on its way. `Worker.submit` makes it; any thread may follow or cancel it."""
@@ -177,7 +179,7 @@ class Worker:
         """
         with self._changed:
             if self._closed:
-                raise VQAError("The model has been exchanged: begin again.")
+                raise VQAError(EXCHANGED)
             self._beside.append(stop)
         try:
             yield self.answerer
