@@ -106,8 +106,10 @@ def hours_of(
 ) -> float:
     """How long all steps take at this pace, with the features that no run has left behind."""
     cache = FeatureCache(cache_directory(llava, processor))
-    missing = [path for path in planned.pictures() if planned.prints[path] not in cache]
     rows = steps_of(settings, len(planned.rows)) * settings.rows_per_step
+    wanted = {planned.prints[path] for path in planned.pictures()}
+    wanted |= {view.key(planned.prints[path]) for path, view in planned.views_of(rows)}
+    missing = [key for key in wanted if key not in cache]
     seconds = rows * settings.row_tokens * found.seconds_a_token
     return (seconds + len(missing) * found.seconds_a_picture) / 3600
 

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from rich.progress import Progress
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
+from training.views import View
 from vqa import cache, fingerprint
 from vqa.encoders import patch_features, pictures_at_once
 from vqa.images import load_image
@@ -80,12 +82,15 @@ def fingerprints(paths: Sequence[str]) -> dict[str, str]:
 
 
 @torch.inference_mode()
-def cache_features(model: Any, processor: Any, pictures: Mapping[str, Path]) -> None:
-    """Compute the features that are missing. `pictures` are files by their fingerprint."""
+def cache_features(model: Any, processor: Any, pictures: Mapping[str, tuple[Path, View]]) -> None:
+    """Compute the features that are missing. `pictures` are files and what of them is seen.
+
+    Their keys are the views' keys, which for whole pictures are the fingerprints of their files.
+    """
     directory = cache_directory(model, processor)
     directory.mkdir(parents=True, exist_ok=True)
     held = FeatureCache(directory)
-    todo = [(key, path) for key, path in pictures.items() if key not in held]
+    todo = [(key, *seen) for key, seen in pictures.items() if key not in held]
     if not todo:
         return
     device = next(model.model.vision_tower.parameters()).device
@@ -95,15 +100,20 @@ def cache_features(model: Any, processor: Any, pictures: Mapping[str, Path]) -> 
             shard = todo[start : start + SHARD]
             done: dict[str, Tensor] = {}
             for batch in _batches(shard, pictures_at_once(device)):
-                pictures_of_batch = list(pool.map(load_image, [path for _, path in batch]))
+                pictures_of_batch = list(pool.map(_seen, batch))
                 pixels = processor.image_processor(pictures_of_batch, return_tensors="pt")
                 pixel_values = pixels["pixel_values"].to(device, model.dtype)  # [B, 3, H, W]
                 features = patch_features(model, pixel_values).cpu()  # [B, N, Dv]
                 done.update(
-                    (key, one.clone()) for (key, _), one in zip(batch, features, strict=True)
+                    (key, one.clone()) for (key, *_), one in zip(batch, features, strict=True)
                 )
                 progress.advance(bar, len(batch))
             held.add(done)
+
+
+def _seen(item: tuple[str, Path, View]) -> Image.Image:
+    _, path, view = item
+    return view(load_image(path))
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:

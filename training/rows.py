@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,10 +19,11 @@ from torch.utils.data import Dataset
 
 from training.features import FeatureCache, cache_directory, cache_features, fingerprints
 from training.packing import Encoded, Groups, Rows, group, joined, pack, tensors
-from training.settings import RunSettings, TrainSettings
+from training.settings import Augment, RunSettings, TrainSettings
 from training.split import kept_apart
 from training.start import start_from_words
 from training.tokens import Tokens, tokens_of
+from training.views import WHOLE, View, view_of
 from vqa import fingerprint
 from vqa.data import read
 from vqa.data.example import Example
@@ -36,7 +37,13 @@ from vqa.turns import encode_row
 # Part of the identity of cached tokens: raise it when prompts or masks are made in another way.
 _TOKENS = 1
 
-Pictures = Callable[[str], Tensor]  # path -> patch features [N, Dv] or pixels [3, H, W]
+ViewOf = Callable[[int, str], View]  # which group of all rows' groups, path of its picture -> view
+
+
+class Pictures(Protocol):
+    """Gives patch features [N, Dv] or pixels [3, H, W] of what a view shows of a picture."""
+
+    def __call__(self, path: str, view: View = WHOLE) -> Tensor: ...
 
 
 class TrainRows(Dataset[dict[str, Tensor]]):
@@ -58,27 +65,29 @@ class PackedRows(TrainRows):
         rows: Rows,
         pictures: Pictures,
         dtype: torch.dtype,
+        view_of: ViewOf | None = None,
     ) -> None:
         self.tokens = tokens
         self.groups = groups
         self.rows = rows
         self.pictures = pictures
         self.dtype = dtype
+        self.view_of = view_of or (lambda place, path: WHOLE)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         row = []
-        for number in self.rows[index]:
+        seen = []
+        for place, number in enumerate(self.rows[index], int(self.rows.starts[index])):
             members = self.groups[number].tolist()
             cut = int(self.tokens.arrays["cuts"][members[0]])
             row.append(joined([self.tokens[member] for member in members], cut))
+            seen += [self.pictures(path, self.view_of(place, path)) for path in row[-1].images]
         batch = tensors(row)
-        paths = [image for item in row for image in item.images]
-        if paths:
-            pictures = torch.stack([self.pictures(path) for path in paths])  # [pictures, ...]
-            batch["pixel_values"] = pictures.to(self.dtype)
+        if seen:
+            batch["pixel_values"] = torch.stack(seen).to(self.dtype)  # [pictures, ...]
         # an additive mask is exact under both SDPA and eager attention; a boolean one is not
         visible = batch["attention_mask"]
         batch["attention_mask"] = torch.zeros(visible.shape, dtype=self.dtype).masked_fill(
@@ -118,6 +127,22 @@ class Planned:
     prints: dict[str, str]  # fingerprints of the pictures' files by path
     groups: Groups
     rows: Rows
+    augment: Augment
+    views: NDArray[np.int32]  # of each of the rows' groups, the number of the view it sees
+
+    def view_of(self, place: int, path: str) -> View:
+        """What the group at `place` in `rows.groups` sees of the picture `path`."""
+        first = self.groups[self.rows.groups[place]][0]
+        source = self.tokens.source_names[self.tokens.arrays["sources"][first]]
+        return view_of(int(self.views[place]), self.prints[path], source, self.augment)
+
+    def views_of(self, rows: int) -> Iterator[tuple[str, View]]:
+        """What the first `rows` packed rows see of pictures besides the whole ones."""
+        for place in np.flatnonzero(self.views[: self.rows.starts[min(rows, len(self.rows))]]):
+            first = int(self.groups[self.rows.groups[place]][0])
+            for picture in self.tokens.pictures(first):
+                path = self.tokens.paths[picture]
+                yield path, self.view_of(int(place), path)
 
     def pictures(self) -> set[str]:
         """The paths of all pictures that the run looks at."""
@@ -148,7 +173,11 @@ def plan(settings: TrainSettings, config: Any, processor: Any) -> Planned:
     measured = spread(measured, settings.validation.rows, settings.seed)
     groups = _groups(tokens, trained, settings)
     rows = _epochs(tokens, groups, settings)
-    return Planned(tokens, trained, checked, measured, prints, groups, rows)
+    draw = np.random.default_rng((settings.seed, 1))  # not the numbers that packing draws
+    views = draw.integers(settings.augment.views, size=len(rows.groups), dtype=np.int32)
+    return Planned(
+        tokens, trained, checked, measured, prints, groups, rows, settings.augment, views
+    )  # fmt: skip
 
 
 def prepare(settings: TrainSettings, model: Any, processor: Any, pixels: bool = False) -> Prepared:
@@ -159,11 +188,15 @@ def prepare(settings: TrainSettings, model: Any, processor: Any, pixels: bool = 
     """
     with PartialState().main_process_first():  # the others find tokens and features on disk
         planned = plan(settings, model.config, processor)
+        count = settings.max_steps and settings.max_steps * settings.rows_per_step
         pictures = (
             pixels_of(processor)
             if pixels
-            else features_of(model, processor, planned.pictures(), planned.prints)
-        )
+            else features_of(
+                model, processor, planned.pictures(), planned.prints,
+                planned.views_of(count or len(planned.rows)),
+            )
+        )  # fmt: skip
         if settings.projector_start == "words":
             if pixels:
                 raise InputError("projector_start: words needs a frozen encoder; use as_is")
@@ -171,7 +204,9 @@ def prepare(settings: TrainSettings, model: Any, processor: Any, pixels: bool = 
             start_from_words(
                 model, processor, read_rows(settings.data, settings), learned, pictures
             )
-    train = PackedRows(planned.tokens, planned.groups, planned.rows, pictures, model.dtype)
+    train = PackedRows(
+        planned.tokens, planned.groups, planned.rows, pictures, model.dtype, planned.view_of
+    )
     own = settings.validation.data
     files = [path for path in (settings.data, own) if path is not None]
     return Prepared(
@@ -259,9 +294,15 @@ def _groups(tokens: Tokens, rows: NDArray[np.int32], settings: TrainSettings) ->
 def _epochs(tokens: Tokens, groups: Groups, settings: TrainSettings) -> Rows:
     """The rows of all epochs, each epoch in an order of its own."""
     names = tokens.source_names
-    unknown = set(settings.repeat) - set(names)
-    if unknown:
-        raise InputError(f"repeat: no row of {settings.data} has the source {sorted(unknown)[0]}")
+    named = {
+        "repeat": settings.repeat,
+        "augment.whole": settings.augment.whole,
+        "augment.mirror": settings.augment.mirror,
+    }
+    for key, sources in named.items():
+        for source_name in sources:
+            if source_name not in names:
+                raise InputError(f"{key}: no row of {settings.data} has the source {source_name}")
     source = tokens.arrays["sources"][groups.members[groups.starts[:-1]]]  # [G]
     packed: list[Rows] = []
     chosen: list[NDArray[np.int32]] = []
@@ -305,18 +346,23 @@ def _paths(tokens: Tokens, rows: NDArray[np.int32]) -> set[str]:
 
 
 def features_of(
-    model: Any, processor: Any, paths: Iterable[str], prints: Mapping[str, str]
+    model: Any,
+    processor: Any,
+    paths: Iterable[str],
+    prints: Mapping[str, str],
+    views: Iterable[tuple[str, View]] = (),
 ) -> Pictures:
-    """The patch features of each picture; what is missing in the cache is computed."""
-    wanted = {prints[path]: Path(path) for path in sorted(paths)}
+    """The patch features of each picture and of `views`; what the cache lacks is computed."""
+    wanted = {prints[path]: (Path(path), WHOLE) for path in sorted(paths)}
+    wanted |= {view.key(prints[path]): (Path(path), view) for path, view in sorted(views, key=str)}
     cache_features(model, processor, wanted)
     features = FeatureCache(cache_directory(model, processor))
-    return lambda path: features[prints[path]]
+    return lambda path, view=WHOLE: features[view.key(prints[path])]
 
 
 def pixels_of(processor: Any) -> Pictures:
-    def pixels(path: str) -> Tensor:
-        prepared = processor.image_processor(load_image(path), return_tensors="pt")
+    def pixels(path: str, view: View = WHOLE) -> Tensor:
+        prepared = processor.image_processor(view(load_image(path)), return_tensors="pt")
         found: Tensor = prepared["pixel_values"][0]  # [3, H, W]
         return found
 

@@ -92,10 +92,20 @@ class RunSettings(Section):
     seed: Seed = 0
 
 
+class Augment(Section):
+    """Other views of the training pictures than the whole: against learning few by heart."""
+
+    views: int = Field(1, ge=1)  # of each picture, the whole one among them; 1 for no others
+    smallest: float = Field(0.8, gt=0, le=1)  # share of width and height that a view keeps at least
+    whole: tuple[str, ...] = ()  # sources whose pictures lose nothing: where things are counted
+    mirror: tuple[str, ...] = ()  # sources that do not ask for left and right: half are mirrored
+
+
 class TrainSettings(RunSettings):
     """What pretraining and fine-tuning of a LLaVA model share besides."""
 
     repeat: dict[str, Times] = {}  # source -> how often its pictures come in an epoch; 0.5 is half
+    augment: Augment = Augment()
     validation: WrittenValidation = WrittenValidation()
     # `words`: features begin as the words that the answers say of them; `as_is`: go on training
     projector_start: Literal["words", "as_is"] = "as_is"

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from tests.tiny import llava_1_5
 from training.features import FeatureCache, cache_directory, cache_features, fingerprints
 from training.start import start_from_words
+from training.views import WHOLE, View
 from vqa.checkpoints import load
 from vqa.data.example import Example
 
@@ -33,11 +34,11 @@ def test_features_read_as_the_words_of_their_picture(
         Image.new("RGB", (28, 28), colour).save(path)
         examples.append(Example(number, (path,), "What is it?", (f"It is {WORDS[kind]}.",)))
     prints = fingerprints([str(example.images[0]) for example in examples])
-    cache_features(model, processor, {key: Path(path) for path, key in prints.items()})
+    cache_features(model, processor, {key: (Path(path), WHOLE) for path, key in prints.items()})
     cache = FeatureCache(cache_directory(model, processor))
 
-    def features(path: str) -> torch.Tensor:
-        return cache[prints[path]]
+    def features(path: str, view: View = WHOLE) -> torch.Tensor:
+        return cache[view.key(prints[path])]
 
     start_from_words(model, processor, examples, set(prints), features)
 

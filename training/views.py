@@ -1,0 +1,62 @@
+"""Views of a picture: cut out or mirrored, so that training does not learn pictures by heart.
+
+Random crops and mirror images as in Krizhevsky et al. 2012. Features of a frozen encoder are
+computed once, so each picture has a fixed number of views, which are drawn from its content.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+
+from training.settings import Augment
+
+
+@dataclass(frozen=True)
+class View:
+    """A part of a picture, in shares of its width and height; by default all of it."""
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 1.0
+    bottom: float = 1.0
+    mirrored: bool = False
+
+    def __call__(self, picture: Image.Image) -> Image.Image:
+        """What the view shows of `picture`."""
+        if self == WHOLE:
+            return picture
+        width, height = picture.size
+        left, top = int(self.left * width), int(self.top * height)
+        right, bottom = round(self.right * width), round(self.bottom * height)
+        part = picture.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+        return ImageOps.mirror(part) if self.mirrored else part
+
+    def key(self, print_: str) -> str:
+        """The name of its features in a cache, of the picture with the fingerprint `print_`."""
+        if self == WHOLE:
+            return print_
+        box = "-".join(f"{side:.4f}" for side in (self.left, self.top, self.right, self.bottom))
+        return f"{print_}-{box}-{'m' if self.mirrored else 'p'}"
+
+
+WHOLE = View()
+
+
+def view_of(number: int, print_: str, source: str, augment: Augment) -> View:
+    """View `number` of the picture with the fingerprint `print_`; number 0 is the whole picture."""
+    if number == 0:
+        return WHOLE
+    draw = random.Random(f"{print_} {number}")
+    mirrored = draw.random() < 0.5 and source in augment.mirror
+    smallest = 1 if source in augment.whole else augment.smallest
+    (left, right), (top, bottom) = (_span(draw, smallest) for _ in range(2))
+    return View(left, top, right, bottom, mirrored)
+
+
+def _span(draw: random.Random, smallest: float) -> tuple[float, float]:
+    length = draw.uniform(smallest, 1)
+    start = draw.uniform(0, 1 - length)
+    return start, start + length
