@@ -6,7 +6,6 @@ Gives a directory that `vqa classify`, `vqa search` and `vqa score-caption` take
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -32,7 +31,7 @@ from training.processes import device_of, join
 from training.record import begin, describe, end
 from training.report import print_report
 from training.resume import refuse_another
-from training.settings import Logger, Section, Seed
+from training.settings import RunSettings, Section, Validated
 from vqa import fingerprint
 from vqa.alignment import loading
 from vqa.alignment.joint import Head, JointModel, Shape
@@ -57,15 +56,11 @@ class AlignTrained(Section):
     vision: bool = False
 
 
-class AlignValidation(Section):
+class AlignValidation(Validated):
     """What is measured on pictures that are kept from training."""
 
-    data: Path | None = None  # a file of its own, else a share of the training pictures
-    share: float = Field(0.05, ge=0, lt=1)  # of the pictures; 0 for no validation
     pictures: int = Field(1000, ge=1)  # most that are looked at
-    every: int | None = Field(None, ge=1)  # steps; a fifth of the run if not set
-    best_by: Literal["loss", "metric"] = "metric"  # which weights are kept at the end
-    patience: int | None = Field(None, ge=1)  # stop after so many validations without a better one
+    best_by: Literal["loss", "metric"] = "metric"
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -74,65 +69,44 @@ class AlignValidation(Section):
         return "R@1, mean of both directions"
 
 
-class AlignSettings(Section):
-    """The encoders to join and what is learned."""
+class AlignSettings(RunSettings):
+    """The encoders to join and what is learned; the data are pictures and captions."""
 
     recipe: Literal["align"]
     vision: str = "embedded"
     text: str = "embedded"
-    # data
-    data: Path | None = None  # pictures and captions, in any known format
-    images: Path | None = None  # root of the rows' pictures; the data file's folder if not set
     validation: AlignValidation = AlignValidation()
-    output: Path
     # what learns
     heads: Shape = Shape()
     train: AlignTrained = AlignTrained()
     # how long, and how much at once
     epochs: float = Field(20.0, gt=0, allow_inf_nan=False)  # each of them is all captions once
-    max_steps: int | None = Field(None, gt=0)
     batch: int = Field(1024, ge=2)  # pairs of a step; all others of it are negatives
     # how fast
     learning_rate: AlignRates = AlignRates()
-    warmup_ratio: float = Field(0.05, ge=0, le=1)  # of all steps, with growing rates
     weight_decay: float = Field(0.1, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    # the machine
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    # the run
-    save_every: int = Field(200, ge=1)
-    keep_checkpoints: int = Field(1, ge=1)
-    log_every: int = Field(10, ge=1)
-    loggers: list[Logger] = []  # of transformers' Trainer: tensorboard, wandb, ...
-    seed: Seed = 0
 
-    @property
-    def rows_per_step(self) -> int:
-        """Rows as the training loop counts them: one for each process."""
+    def rows_of_step(self) -> int:
+        """A batch for each process."""
         return PartialState().num_processes
-
-    @property
-    def gradient_checkpointing(self) -> bool:
-        """Never: a contrastive batch is one forward pass, and heads keep little."""
-        return False
 
 
 def run(settings: AlignSettings) -> None:
     """Join the encoders, train, save what was trained in `output`."""
-    join(settings)  # type: ignore[arg-type]  # it reads the device alone, as `device_of` does
+    join(settings)
     refuse_another(settings.output, {"settings": settings.model_dump(mode="json")})
     planned = plan(settings)
     encoder = _compose(settings)
     base = loading.bases(encoder)
     prepared: Any = prepare(settings, encoder, planned)
     start = fingerprint.of_json([base, fingerprint.of_module(encoder.model)])
-    described = describe(settings, start, prepared)  # type: ignore[arg-type]
+    described = describe(settings, start, prepared)
     if not begin(settings.output, described):
         return
     print_report(report(encoder.model))
     _say(planned)
     trainer = fit(
-        encoder.model, encoder, prepared, settings, pixels=True, kind=AlignTrainer  # type: ignore[arg-type]
+        encoder.model, encoder, prepared, settings, pixels=True, kind=AlignTrainer
     )  # fmt: skip
     if trainer.is_world_process_zero():
         with replaced_files(settings.output, last=("config.json",)) as directory:
@@ -150,7 +124,7 @@ def dry_run(settings: AlignSettings) -> None:
     planned = plan(settings)
     encoder = _compose(settings)
     model = encoder.model.train()
-    device = device_of(settings)  # type: ignore[arg-type]
+    device = device_of(settings)
     pairs = len(planned.data.of(planned.trained))
     size = min(settings.batch, pairs)
 
@@ -201,7 +175,7 @@ def _compose(settings: AlignSettings) -> DualEncoder:
     encoder = loading.compose(settings.vision, settings.text, settings.heads, settings.seed)
     loading.name_classes(encoder)
     encoder.model.vision_tower.requires_grad_(settings.train.vision)
-    encoder.model.to(device_of(settings))  # type: ignore[arg-type]
+    encoder.model.to(device_of(settings))
     torch.manual_seed(settings.seed)  # dropout
     return encoder
 

@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 from training.curves import draw
 from training.resume import BEST, best_weights, last_checkpoint, step_of
-from training.settings import ValidationSettings
+from training.settings import Validated
 from vqa.files import atomic_directory, atomic_write
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Log(TrainerCallback):  # type: ignore[misc]
 class Best(TrainerCallback):  # type: ignore[misc]
     """Keeps the weights of the best validation as `best-STEP`, and stops when none follows."""
 
-    def __init__(self, trainer: RowTrainer, settings: ValidationSettings, output: Path) -> None:
+    def __init__(self, trainer: RowTrainer, settings: Validated, output: Path) -> None:
         self._trainer = trainer
         self._settings = settings
         self._output = output
@@ -187,7 +187,7 @@ def best_kept(
     return best_of(there, by) if there else None
 
 
-def out_of_patience(checked: list[dict[str, Any]], settings: ValidationSettings) -> bool:
+def out_of_patience(checked: list[dict[str, Any]], settings: Validated) -> bool:
     """Whether so many validations as `patience` says have come since the best one."""
     if settings.patience is None or not checked:
         return False

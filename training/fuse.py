@@ -30,7 +30,7 @@ from training.record import begin, describe, end
 from training.report import print_report
 from training.resume import refuse_another
 from training.rows import Validation
-from training.settings import RunSettings, Section
+from training.settings import QuestionSettings, Section
 from vqa import fingerprint
 from vqa.checkpoints import whole_name
 from vqa.files import replaced_files
@@ -74,7 +74,7 @@ class FusionTrained(Section):
     vision: bool = False
 
 
-class FuseSettings(RunSettings):
+class FuseSettings(QuestionSettings):
     """The parts to stand on and what is learned, besides what every training says."""
 
     recipe: Literal["fusion"]

@@ -27,7 +27,7 @@ from training.rows import (
     refuse_leaks,
     spread,
 )
-from training.settings import RunSettings
+from training.settings import QuestionSettings
 from vqa import fingerprint
 from vqa.data.example import Example
 from vqa.data.identity import sha256
@@ -126,7 +126,7 @@ class Planned:
 
 
 def plan(
-    settings: RunSettings, words: Words, least: int, most: int | None, longest: int
+    settings: QuestionSettings, words: Words, least: int, most: int | None, longest: int
 ) -> Planned:
     """Read the data, keep pictures for validation, and find the answers that are learned.
 
@@ -163,7 +163,7 @@ def plan(
 
 
 def prepare(
-    settings: RunSettings, planned: Planned, model: FusionModel, processor: object,
+    settings: QuestionSettings, planned: Planned, model: FusionModel, processor: object,
     size: int, pixels: bool,
 ) -> Prepared:  # fmt: skip
     """Batches of `size` questions; features that are missing are computed, or `pixels` read."""
@@ -203,7 +203,7 @@ def questions(rows: Sequence[Example], words: Words, answers: Answers, longest: 
     )
 
 
-def _rows(path: Path, settings: RunSettings) -> list[Example]:
+def _rows(path: Path, settings: QuestionSettings) -> list[Example]:
     return list(track(read_rows(path, settings), f"rows of {path.name}", total=None))
 
 
@@ -230,7 +230,7 @@ def _picture(row: Example) -> str:
 
 
 def _epochs(
-    rows: NDArray[np.int32], pictures: NDArray[np.int32], settings: RunSettings
+    rows: NDArray[np.int32], pictures: NDArray[np.int32], settings: QuestionSettings
 ) -> NDArray[np.int32]:
     """All epochs, one after the other, each in an order of its own. `pictures` [R] of all rows."""
     orders = [

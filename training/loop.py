@@ -310,17 +310,17 @@ class RowTrainer(Trainer):
 
 def steps_of(settings: RunSettings, rows: int) -> int:
     """Optimizer steps of a run over so many packed rows."""
-    return settings.max_steps or math.ceil(rows / settings.rows_per_step)
+    return settings.max_steps or math.ceil(rows / settings.rows_of_step())
 
 
 def _arguments(
     settings: RunSettings, prepared: Prepared, first: bool, over: bool
 ) -> TrainingArguments:
     processes = PartialState().num_processes
-    if settings.rows_per_step % processes:
+    rows = settings.rows_of_step()
+    if rows % processes:
         raise InputError(
-            f"rows_per_step={settings.rows_per_step} cannot be shared by {processes} processes: "
-            "make it a multiple"
+            f"rows_per_step={rows} cannot be shared by {processes} processes: make it a multiple"
         )
     validated = prepared.validation is not None
     every = settings.validation.every or max(1, steps_of(settings, len(prepared.train)) // 5)
@@ -333,7 +333,7 @@ def _arguments(
     arguments = TrainingArguments(
         output_dir=str(settings.output),
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=settings.rows_per_step // processes,
+        gradient_accumulation_steps=rows // processes,
         # the rows hold all epochs; with none of them the Trainer only takes up the checkpoint
         num_train_epochs=0 if over else 1,
         max_steps=-1 if over else settings.max_steps or -1,

@@ -193,5 +193,4 @@ def available(device: torch.device) -> int:
 
 def own_memory() -> int:
     """Bytes of this process that are not pages of files, as they may be dropped at any time."""
-    info = psutil.Process().memory_full_info() if hasattr(psutil, "LINUX") else None
-    return int(info.uss) if info is not None else int(psutil.Process().memory_info().rss)
+    return int(psutil.Process().memory_full_info().uss)

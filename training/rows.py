@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from training.features import FeatureCache, cache_directory, cache_features, fingerprints
 from training.packing import Encoded, Groups, Rows, group, joined, pack, tensors
-from training.settings import Augment, RunSettings, TrainSettings
+from training.settings import Augment, QuestionSettings, TrainSettings
 from training.split import kept_apart
 from training.start import start_from_words
 from training.tokens import Tokens, tokens_of
@@ -230,12 +230,12 @@ def _validation(
     return Validation(packed, examples, metric(settings.validation.metric))
 
 
-def read_rows(path: Path | None, settings: RunSettings) -> Iterator[Example]:
+def read_rows(path: Path | None, settings: QuestionSettings) -> Iterator[Example]:
     assert path is not None
     return read(path, _root(path, settings))
 
 
-def _root(path: Path, settings: RunSettings) -> Path:
+def _root(path: Path, settings: QuestionSettings) -> Path:
     """Where the pictures are, whatever directory the command is given in."""
     return (settings.images or default_root(path)).resolve()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from training.processes import alone, leave
-from training.settings import RunSettings
+from training.settings import QuestionSettings
 from vqa.checkpoints import base_of, is_adapter
 from vqa.config import load_config
 from vqa.errors import InputError
@@ -18,7 +18,7 @@ from vqa.errors import InputError
 if TYPE_CHECKING:
     from training.dry_run import Pace
 
-Settings = TypeVar("Settings", bound=RunSettings)
+Settings = TypeVar("Settings", bound=QuestionSettings)
 
 
 class _Any(BaseModel):

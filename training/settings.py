@@ -41,17 +41,22 @@ class LearningRates(Section):
     vision: float = Field(1e-5, gt=0)
 
 
-class ValidationSettings(Section):
-    """What is measured on pictures that are kept from training."""
+class Validated(Section):
+    """When pictures that are kept from training are measured, and what follows from it."""
 
     data: Path | None = None  # a file of its own, else a share of the training pictures
     share: float = Field(0.05, ge=0, lt=1)  # of the pictures; 0 for no validation
-    rows: int = Field(200, ge=1)  # most rows that are looked at
     every: int | None = Field(None, ge=1)  # steps; a fifth of the run if not set
-    # how an answer is compared with the data's, a metric of `vqa score`
-    metric: Annotated[str, AfterValidator(_known_metric)] = "exact_match"
     best_by: Literal["loss", "metric"] = "loss"  # which weights are kept at the end
     patience: int | None = Field(None, ge=1)  # stop after so many validations without a better one
+
+
+class ValidationSettings(Validated):
+    """The same for questions and answers."""
+
+    rows: int = Field(200, ge=1)  # most rows that are looked at
+    # how an answer is compared with the data's, a metric of `vqa score`
+    metric: Annotated[str, AfterValidator(_known_metric)] = "exact_match"
 
 
 class WrittenValidation(ValidationSettings):
@@ -61,20 +66,17 @@ class WrittenValidation(ValidationSettings):
 
 
 class RunSettings(Section):
-    """What all trainings on questions and answers share."""
+    """What all trainings share."""
 
     # data
-    data: Path | None = None  # rows of image, question and answer, in any known format
+    data: Path | None = None  # pictures with what is said of them, in any known format
     images: Path | None = None  # root of the rows' pictures; the data file's folder if not set
-    fetch: Literal["easy_vqa"] | None = None  # a public set to take where `data` names none
-    validation: ValidationSettings = ValidationSettings()
+    validation: Validated
     # where the run goes
     output: Path
     # how long
     epochs: float = Field(1.0, gt=0, allow_inf_nan=False)
     max_steps: int | None = Field(None, gt=0)
-    # how much at once
-    rows_per_step: int = Field(8, ge=1)
     # how fast
     learning_rate: Section
     warmup_ratio: float = Field(0.05, ge=0, le=1)  # of all steps, with growing rates
@@ -91,6 +93,21 @@ class RunSettings(Section):
     loggers: list[Logger] = []  # of transformers' Trainer: tensorboard, wandb, ...
     seed: Seed = 0
 
+    def rows_of_step(self) -> int:
+        """Rows of the data set that one optimizer step takes, over all processes."""
+        raise NotImplementedError
+
+
+class QuestionSettings(RunSettings):
+    """What all trainings on questions and answers share."""
+
+    fetch: Literal["easy_vqa"] | None = None  # a public set to take where `data` names none
+    validation: ValidationSettings = ValidationSettings()
+    rows_per_step: int = Field(8, ge=1)
+
+    def rows_of_step(self) -> int:
+        return self.rows_per_step
+
 
 class Augment(Section):
     """Other views of the training pictures than the whole: against learning few by heart."""
@@ -101,7 +118,7 @@ class Augment(Section):
     mirror: tuple[str, ...] = ()  # sources that do not ask for left and right: half are mirrored
 
 
-class TrainSettings(RunSettings):
+class TrainSettings(QuestionSettings):
     """What pretraining and fine-tuning of a LLaVA model share besides."""
 
     repeat: dict[str, Times] = {}  # source -> how often its pictures come in an epoch; 0.5 is half

@@ -95,6 +95,7 @@ def test_version_and_usage(capfd: Capture) -> None:
         (ZeroDivisionError("two\nlines"), 1, "ZeroDivisionError: two (set VQA_DEBUG=1"),
         (MemoryError(), 1, "MemoryError (set VQA_DEBUG=1"),
         (OSError(errno.ENOSPC, "No space left on device", "/x"), 1, "/x: No space left on device"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "aa"), 2, "aa: File name too long"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (vqa.errors.VQAError("failed:\nbadly"), 1, "failed: badly"),
         (vqa.errors.InputError("wrong"), 2, "wrong"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -116,7 +117,8 @@ def _told(error: Exception) -> tuple[str, int]:
     if isinstance(error, VQAError):
         return str(error), error.exit_code
     if isinstance(error, OSError) and error.strerror:  # a full disk, a directory without access
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 1
+        code = 2 if error.errno == errno.ENAMETOOLONG else 1
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, code
     first = next((line for line in str(error).splitlines() if line.strip()), "")
     what = f"{type(error).__name__}: {first}" if first else type(error).__name__
     return f"{what} (set VQA_DEBUG=1 for the traceback)", 1
