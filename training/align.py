@@ -31,7 +31,7 @@ from training.processes import device_of, join
 from training.record import begin, describe, end
 from training.report import print_report
 from training.resume import refuse_another
-from training.settings import RunSettings, Section, Validated
+from training.settings import RunSettings, Section, ValidationSettings
 from vqa import fingerprint
 from vqa.alignment import loading
 from vqa.alignment.joint import Head, JointModel, Shape
@@ -56,7 +56,7 @@ class AlignTrained(Section):
     vision: bool = False
 
 
-class AlignValidation(Validated):
+class AlignValidation(ValidationSettings):
     """What is measured on pictures that are kept from training."""
 
     pictures: int = Field(1000, ge=1)  # most that are looked at
@@ -105,9 +105,7 @@ def run(settings: AlignSettings) -> None:
         return
     print_report(report(encoder.model))
     _say(planned)
-    trainer = fit(
-        encoder.model, encoder, prepared, settings, pixels=True, kind=AlignTrainer
-    )  # fmt: skip
+    trainer = fit(encoder.model, encoder, prepared, settings, pixels=True, kind=AlignTrainer)
     if trainer.is_world_process_zero():
         with replaced_files(settings.output, last=("config.json",)) as directory:
             vision, text = whole_name(settings.vision), whole_name(settings.text)

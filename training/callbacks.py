@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 from training.curves import draw
 from training.resume import BEST, best_weights, last_checkpoint, step_of
-from training.settings import Validated
+from training.settings import ValidationSettings
 from vqa.files import atomic_directory, atomic_write
 
 if TYPE_CHECKING:
@@ -33,9 +33,8 @@ class Shown(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         self._bar: Progress | None = None
         self._task: Any = None
         self._told = 0.0
-        self._began: tuple[float, int] | None = (
-            None  # time and step: behind the first of this start
-        )
+        # time and step: behind the first of this start
+        self._began: tuple[float, int] | None = None
         self._loss = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -122,7 +121,7 @@ class Log(TrainerCallback):  # type: ignore[misc]
 class Best(TrainerCallback):  # type: ignore[misc]
     """Keeps the weights of the best validation as `best-STEP`, and stops when none follows."""
 
-    def __init__(self, trainer: RowTrainer, settings: Validated, output: Path) -> None:
+    def __init__(self, trainer: RowTrainer, settings: ValidationSettings, output: Path) -> None:
         self._trainer = trainer
         self._settings = settings
         self._output = output
@@ -187,7 +186,7 @@ def best_kept(
     return best_of(there, by) if there else None
 
 
-def out_of_patience(checked: list[dict[str, Any]], settings: Validated) -> bool:
+def out_of_patience(checked: list[dict[str, Any]], settings: ValidationSettings) -> bool:
     """Whether so many validations as `patience` says have come since the best one."""
     if settings.patience is None or not checked:
         return False

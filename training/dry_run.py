@@ -16,10 +16,11 @@ from training import memory
 from training.features import FeatureCache, cache_directory, cached_tower
 from training.loop import steps_of
 from training.memory import Estimate
+from training.planning import Planned
 from training.report import print_report
-from training.rows import Planned
 from training.settings import TrainSettings
 from training.validation import row_losses
+from training.views import WHOLE
 from vqa.cli.tables import duration
 from vqa.encoders import patch_features
 from vqa.images import load_image
@@ -42,6 +43,7 @@ class Outlook:
     available: int  # bytes
     advice: tuple[str, ...]  # changes under which it fits, where it does not
     hours: float | None  # None where no step could be tried
+    views: int = 0  # that are looked at besides the whole pictures
 
     @property
     def fits(self) -> bool:
@@ -78,6 +80,7 @@ def outlook(
         available=free,
         advice=tuple(advice),
         hours=hours() if needed.fits(free) else None,
+        views=sum(view != WHOLE for _, view in planned.seen().values()),
     )
 
 
@@ -106,11 +109,8 @@ def hours_of(
 ) -> float:
     """How long all steps take at this pace, with the features that no run has left behind."""
     cache = FeatureCache(cache_directory(llava, processor))
-    rows = steps_of(settings, len(planned.rows)) * settings.rows_per_step
-    wanted = {planned.prints[path] for path in planned.pictures()}
-    wanted |= {view.key(planned.prints[path]) for path, view in planned.views_of(rows)}
-    missing = [key for key in wanted if key not in cache]
-    seconds = rows * settings.row_tokens * found.seconds_a_token
+    missing = [key for key in planned.seen() if key not in cache]
+    seconds = len(planned.rows) * settings.row_tokens * found.seconds_a_token
     return (seconds + len(missing) * found.seconds_a_picture) / 3600
 
 
@@ -177,6 +177,8 @@ def show(found: Outlook) -> None:
         f"{found.validation_rows} rows for validation; {found.steps} steps",
         highlight=False,
     )
+    if found.views:
+        console.print(f"{found.views} other views of the pictures", highlight=False)
     parts = found.memory
     console.print(
         f"memory at its peak: about {_gigabytes(parts.total)} of {_gigabytes(found.available)} "

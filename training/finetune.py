@@ -18,11 +18,12 @@ from torch import nn
 from training.dry_run import Pace, hours_of, outlook, pace, show
 from training.loop import fit, save
 from training.memory import Estimate, available, estimate, own_memory
+from training.planning import plan
 from training.processes import device_of, join
 from training.record import begin, describe, end
 from training.report import print_report
 from training.resume import refuse_another
-from training.rows import plan, prepare
+from training.rows import prepare
 from training.settings import LoraSettings, Section, TrainSettings
 from vqa import checkpoints
 from vqa.checkpoints import Loaded
@@ -151,7 +152,7 @@ def dry_run(settings: FinetuneSettings) -> None:
 
     def hours() -> float:
         loaded = load(settings)
-        found = _pace(loaded, settings, sorted(planned.pictures()))
+        found = _pace(loaded, settings, sorted(planned.trained_pictures()))
         return hours_of(found, loaded.model, processor, planned, settings)
 
     smaller = ((name, estimated(changed)) for name, changed in _smaller(settings))

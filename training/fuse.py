@@ -249,11 +249,11 @@ def dry_run(settings: FuseSettings) -> None:
 
     def hours() -> float:
         cache = FeatureCache(cache_directory(model, processor))
-        paths = sorted(p for p in planned.pictures() if planned.prints[p] not in cache)
+        missing = [str(path) for key, (path, _) in planned.seen().items() if key not in cache]
         seconds = timed(lambda: forward(settings.row_questions).sum().backward())
         seconds *= steps_of(settings, batches) * settings.rows_per_step
-        if paths and not pixels:
-            seconds += len(paths) * seconds_a_picture(model, processor, paths[:4])
+        if missing and not pixels:
+            seconds += len(missing) * seconds_a_picture(model, processor, missing[:4])
         return seconds / 3600
 
     batches = math.ceil(len(planned.order) / settings.row_questions)

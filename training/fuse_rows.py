@@ -16,18 +16,10 @@ from rich.progress import track
 from torch import Tensor
 
 from training.features import fingerprints
-from training.rows import (
-    Pictures,
-    Prepared,
-    TrainRows,
-    Validation,
-    features_of,
-    pixels_of,
-    read_rows,
-    refuse_leaks,
-    spread,
-)
+from training.planning import read_rows, refuse_leaks, spread
+from training.rows import Pictures, Prepared, TrainRows, Validation, features_of, pixels_of
 from training.settings import QuestionSettings
+from training.views import WHOLE, View
 from vqa import fingerprint
 from vqa.data.example import Example
 from vqa.data.identity import sha256
@@ -120,9 +112,10 @@ class Planned:
     unknown: int  # training rows none of whose answers is a class
     unused: int  # rows that are not about one picture
 
-    def pictures(self) -> set[str]:
-        """The paths of all pictures that the run looks at."""
-        return {*self.trained.paths, *self.measured.paths}
+    def seen(self) -> dict[str, tuple[Path, View]]:
+        """What the run looks at, by the key of its features in a cache."""
+        paths = {*self.trained.paths, *self.measured.paths}
+        return {self.prints[path]: (Path(path), WHOLE) for path in paths}
 
 
 def plan(
@@ -171,7 +164,7 @@ def prepare(
         pictures = (
             pixels_of(processor)
             if pixels
-            else features_of(model, processor, planned.pictures(), planned.prints)
+            else features_of(model, processor, planned.seen(), planned.prints)
         )
     count = len(planned.answers)
     train = FusionRows(planned.trained, planned.order, size, pictures, count)

@@ -12,11 +12,12 @@ import torch
 from training.dry_run import hours_of, outlook, pace, show
 from training.loop import fit, save
 from training.memory import Estimate, estimate, own_memory
+from training.planning import plan
 from training.processes import device_of, join
 from training.record import begin, describe, end
 from training.report import print_report
 from training.resume import refuse_another
-from training.rows import plan, prepare
+from training.rows import prepare
 from training.settings import TrainSettings
 from vqa import fingerprint
 from vqa.dtypes import dtype_of
@@ -62,7 +63,7 @@ def dry_run(settings: PretrainSettings) -> None:
         return estimate(model.config, changed, model.dtype, _set_up, longest, program=program)
 
     def hours() -> float:
-        paths = sorted(planned.pictures())
+        paths = sorted(planned.trained_pictures())
         found = pace(model, model, processor, paths, settings, pixels=False)
         return hours_of(found, model, processor, planned, settings)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from training.settings import Augment
 from vqa.errors import InputError
 
 BEST = "best"  # best-STEP: the weights that were best at validation
@@ -19,6 +20,8 @@ _FREE = frozenset(
         "keep_checkpoints", "log_every", "loggers", "gradient_checkpointing",
     }
 )  # fmt: skip
+# settings that earlier versions did not have, as they behaved
+_EARLIER = {"augment": Augment().model_dump(mode="json")}
 # of the validation: the rest decides which pictures are trained on and which weights are best
 _FREE_OF_VALIDATION = frozenset({"data", "every", "patience"})
 
@@ -70,7 +73,8 @@ def refuse_another(output: Path, described: Mapping[str, Any]) -> dict[str, Any]
     if not old.get("finished") and last_checkpoint(output) is None:
         return None
     prints = [key for key in ("model_fingerprint", "data_fingerprint") if key in described]
-    before = _fixed(settings) | {key: old.get(key) for key in prints}
+    earlier = {key: value for key, value in _EARLIER.items() if key in described["settings"]}
+    before = _fixed(earlier | settings) | {key: old.get(key) for key in prints}
     now = _fixed(described["settings"]) | {key: described[key] for key in prints}
     for key in before | now:
         if before.get(key) != now.get(key):

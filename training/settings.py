@@ -41,7 +41,7 @@ class LearningRates(Section):
     vision: float = Field(1e-5, gt=0)
 
 
-class Validated(Section):
+class ValidationSettings(Section):
     """When pictures that are kept from training are measured, and what follows from it."""
 
     data: Path | None = None  # a file of its own, else a share of the training pictures
@@ -51,7 +51,7 @@ class Validated(Section):
     patience: int | None = Field(None, ge=1)  # stop after so many validations without a better one
 
 
-class ValidationSettings(Validated):
+class QuestionValidation(ValidationSettings):
     """The same for questions and answers."""
 
     rows: int = Field(200, ge=1)  # most rows that are looked at
@@ -59,7 +59,7 @@ class ValidationSettings(Validated):
     metric: Annotated[str, AfterValidator(_known_metric)] = "exact_match"
 
 
-class WrittenValidation(ValidationSettings):
+class WrittenValidation(QuestionValidation):
     """The same for answers that are written token by token."""
 
     max_new_tokens: int = Field(32, ge=1)
@@ -71,7 +71,7 @@ class RunSettings(Section):
     # data
     data: Path | None = None  # pictures with what is said of them, in any known format
     images: Path | None = None  # root of the rows' pictures; the data file's folder if not set
-    validation: Validated
+    validation: ValidationSettings
     # where the run goes
     output: Path
     # how long
@@ -83,9 +83,8 @@ class RunSettings(Section):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     # the machine
-    device: Literal["auto", "cpu", "cuda", "mps"] = (
-        "auto"  # CUDA_VISIBLE_DEVICES chooses among GPUs
-    )
+    # CUDA_VISIBLE_DEVICES chooses among GPUs
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     # the run
     save_every: int = Field(200, ge=1)
     keep_checkpoints: int = Field(1, ge=1)
@@ -102,7 +101,7 @@ class QuestionSettings(RunSettings):
     """What all trainings on questions and answers share."""
 
     fetch: Literal["easy_vqa"] | None = None  # a public set to take where `data` names none
-    validation: ValidationSettings = ValidationSettings()
+    validation: QuestionValidation = QuestionValidation()
     rows_per_step: int = Field(8, ge=1)
 
     def rows_of_step(self) -> int:
@@ -112,10 +111,12 @@ class QuestionSettings(RunSettings):
 class Augment(Section):
     """Other views of the training pictures than the whole: against learning few by heart."""
 
-    views: int = Field(1, ge=1)  # of each picture, the whole one among them; 1 for no others
+    # of each picture, drawn anew for each time it is seen; the whole picture is one of them
+    views: int = Field(1, ge=1)
     smallest: float = Field(0.8, gt=0, le=1)  # share of width and height that a view keeps at least
-    whole: tuple[str, ...] = ()  # sources whose pictures lose nothing: where things are counted
-    mirror: tuple[str, ...] = ()  # sources that do not ask for left and right: half are mirrored
+    whole: tuple[str, ...] = ()  # sources whose pictures are never cut: where things are counted
+    # sources, or all of them, that do not tell left from right: every other view is mirrored
+    mirror: bool | tuple[str, ...] = False
 
 
 class TrainSettings(QuestionSettings):

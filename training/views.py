@@ -7,6 +7,7 @@ computed once, so each picture has a fixed number of views, which are drawn from
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from PIL import Image, ImageOps
@@ -14,7 +15,7 @@ from PIL import Image, ImageOps
 from training.settings import Augment
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class View:
     """A part of a picture, in shares of its width and height; by default all of it."""
 
@@ -34,24 +35,30 @@ class View:
         part = picture.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
         return ImageOps.mirror(part) if self.mirrored else part
 
-    def key(self, print_: str) -> str:
-        """The name of its features in a cache, of the picture with the fingerprint `print_`."""
+    def key(self, content: str) -> str:
+        """The name of its features in a cache, of the picture with the fingerprint `content`."""
         if self == WHOLE:
-            return print_
+            return content
         box = "-".join(f"{side:.4f}" for side in (self.left, self.top, self.right, self.bottom))
-        return f"{print_}-{box}-{'m' if self.mirrored else 'p'}"
+        return f"{content}-{box}-{'m' if self.mirrored else 'p'}"
 
 
 WHOLE = View()
 
 
-def view_of(number: int, print_: str, source: str, augment: Augment) -> View:
-    """View `number` of the picture with the fingerprint `print_`; number 0 is the whole picture."""
+def drawn(number: int, content: str, sources: Collection[str], augment: Augment) -> View:
+    """View `number` of a picture with the fingerprint `content`; number 0 is the whole picture.
+
+    `sources` are those of the rows that look at it.
+    """
     if number == 0:
         return WHOLE
-    draw = random.Random(f"{print_} {number}")
-    mirrored = draw.random() < 0.5 and source in augment.mirror
-    smallest = 1 if source in augment.whole else augment.smallest
+    draw = random.Random(f"{content} {number}")
+    mirror = augment.mirror if isinstance(augment.mirror, bool) else not (
+        set(sources) - set(augment.mirror)
+    )  # fmt: skip
+    mirrored = draw.random() < 0.5 and mirror
+    smallest = augment.smallest if set(sources).isdisjoint(augment.whole) else 1
     (left, right), (top, bottom) = (_span(draw, smallest) for _ in range(2))
     return View(left, top, right, bottom, mirrored)
 

@@ -16,7 +16,7 @@ _GROWTH = """
 import sys, threading
 from pathlib import Path
 import psutil
-import training.rows
+import training.planning
 from training.finetune import FinetuneSettings
 from training.packing import Encoded
 from vqa import checkpoints
@@ -25,7 +25,7 @@ def encode(example, processor):
     ids = [*example.question.encode(), *example.answers[0].encode()]
     return Encoded(tuple(map(str, example.images)), ids, [False] * (len(ids) - 2) + [True] * 2)
 
-training.rows.encode_example = encode
+training.planning.encode_example = encode
 config, processor = checkpoints.look(sys.argv[3])
 process, most, end = psutil.Process(), [0], threading.Event()
 
@@ -39,13 +39,13 @@ def watch():
 
 def plan(path):
     settings = FinetuneSettings(recipe="finetune", model=sys.argv[3], data=path, output="unused")
-    return training.rows.plan(settings, config, processor)
+    return training.planning.plan(settings, config, processor)
 
 plan(Path(sys.argv[1]))
 before = own()
 threading.Thread(target=watch, daemon=True).start()
 planned = plan(Path(sys.argv[2]))
-assert len(planned.pictures()) == 40
+assert len(planned.seen()) == 40
 end.set()
 assert len(planned.trained) > 80_000
 print(most[0] - before)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from training.callbacks import best_kept
 from training.loop import RowTrainer, fit
 from training.rows import Prepared, TrainRows, Validation
-from training.settings import LearningRates, QuestionSettings, ValidationSettings
+from training.settings import LearningRates, QuestionSettings, QuestionValidation
 
 Start = Callable[..., RowTrainer]
 
@@ -79,7 +79,7 @@ def start(tmp_path: Path) -> Start:
         settings = QuestionSettings(
             output=tmp_path, rows_per_step=1, save_every=4, max_steps=max_steps, device="cpu",
             learning_rate=LearningRates(language=0.1),
-            validation=ValidationSettings(**validation),
+            validation=QuestionValidation(**validation),
         )  # fmt: skip
         held = Validation(Rows(), [], None) if script else None
         prepared = Prepared(Rows(), held, "", 1, 1)
