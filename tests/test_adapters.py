@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from tests import tiny
@@ -28,12 +27,7 @@ def base(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def adapter(base: Path, tmp_path: Path) -> Path:
-    pattern = r".*language_model.*\.q_proj"
-    config = LoraConfig(r=2, target_modules=pattern, init_lora_weights=False)
-    adapted = get_peft_model(load(str(base), dtype="float32").model, config)
-    adapted.peft_config["default"].base_model_name_or_path = str(base)
-    adapted.save_pretrained(tmp_path / "adapter")
-    return tmp_path / "adapter"
+    return tiny.lora(base, tmp_path / "adapter")
 
 
 def rename(adapter: Path, change: Callable[[str], str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import (
     AutoConfig,
@@ -24,6 +25,7 @@ from tests.tiny_text import (
     byte_level_tokenizer,
     llama_tokenizer,
 )
+from vqa.checkpoints import load
 from vqa.encoders import TimmVisionModel
 
 Names = Literal["old", "new"]
@@ -279,4 +281,14 @@ def language(directory: Path, kind: str = "llama", **changes: Any) -> Path:
     config = AutoConfig.for_model(**_text_config(kind, tokenizer) | changes)
     AutoModelForCausalLM.from_config(config).save_pretrained(directory)
     write_tokenizer(directory, tokenizer, "PreTrainedTokenizerFast", {"chat_template": TEXT_CHATML})
+    return directory
+
+
+def lora(base: Path, directory: Path) -> Path:
+    """A random adapter on the queries of the LLaVA directory `base`."""
+    pattern = r".*language_model.*\.q_proj"
+    config = LoraConfig(r=2, target_modules=pattern, init_lora_weights=False)
+    adapted = get_peft_model(load(str(base), dtype="float32").model, config)
+    adapted.peft_config["default"].base_model_name_or_path = str(base)
+    adapted.save_pretrained(directory)
     return directory

@@ -79,26 +79,40 @@ def fit(
             eval_dataset=prepared.validation and prepared.validation.rows,
             data_collator=lambda batch: batch[0],
         )
-        trainer.remove_callback(PrinterCallback)
-        shown = Shown()
-        callbacks = [shown, Log(settings.output)]
-        if prepared.validation is not None:
-            callbacks.append(Best(trainer, settings.validation, settings.output))
-        for callback in callbacks:
-            trainer.add_callback(callback)
-        try:
-            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not memory_is_full(error):
-                raise
-            raise VQAError(_smaller(settings)) from error
-        finally:
-            shown.stop()
-        last, by = trainer.state.global_step, settings.validation.best_by
-        best = best_kept(trainer.state.log_history, by, settings.output, last)
-        if prepared.validation is not None and best is not None and best["step"] != last:
-            trainer._load_from_checkpoint(str(settings.output / f"{BEST}-{best['step']}"))
+        _train(trainer, checkpoint)
+        _take_best(trainer)
     return trainer
+
+
+def _train(trainer: RowTrainer, checkpoint: Path | None) -> None:
+    """Run the loop, told of and logged; where the memory is full say what to do."""
+    settings = trainer.settings
+    trainer.remove_callback(PrinterCallback)
+    shown = Shown()
+    callbacks = [shown, Log(settings.output)]
+    if trainer.validation is not None:
+        callbacks.append(Best(trainer, settings.validation, settings.output))
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not memory_is_full(error):
+            raise
+        raise VQAError(_smaller(settings)) from error
+    finally:
+        shown.stop()
+
+
+def _take_best(trainer: RowTrainer) -> None:
+    """Give the model the weights that were best at the validation, if those are not its own."""
+    if trainer.validation is None:
+        return
+    settings, last = trainer.settings, trainer.state.global_step
+    by = settings.validation.best_by
+    best = best_kept(trainer.state.log_history, by, settings.output, last)
+    if best is not None and best["step"] != last:
+        trainer._load_from_checkpoint(str(settings.output / f"{BEST}-{best['step']}"))
 
 
 def _is_over(checkpoint: Path, settings: RunSettings, prepared: Prepared) -> bool:

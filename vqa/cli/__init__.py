@@ -18,7 +18,7 @@ from vqa.cli.chat import chat
 from vqa.cli.classify import classify, score_caption
 from vqa.cli.compare import compare
 from vqa.cli.data import data_app
-from vqa.cli.merge import merge
+from vqa.cli.merge import average, merge
 from vqa.cli.models import models_app
 from vqa.cli.page import app_command
 from vqa.cli.predict import merge_predictions, predict
@@ -55,6 +55,7 @@ app.command()(chat)
 app.command("app")(app_command)
 app.command()(train)
 app.command()(merge)
+app.command()(average)
 app.command()(predict)
 app.command()(merge_predictions)
 app.command()(score)

@@ -1,4 +1,4 @@
-"""`vqa merge`: a run's adapter and its base become one LLaVA directory."""
+"""`vqa merge` and `vqa average`: other weights from those of runs."""
 
 from __future__ import annotations
 
@@ -44,3 +44,14 @@ def merge(
             "The adapter had learned on quantized weights and lies on full ones now: close, not "
             "equal."
         )
+
+
+def average(
+    runs: Annotated[list[str], typer.Argument(help="Training runs on the same model.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The adapter's directory to write.")],
+) -> None:
+    """Write the mean of several runs' weights, which is used as a run is."""
+    from vqa.averaging import average as averaged
+
+    averaged(runs, out)
+    typer.echo(f"{out}: the mean of {', '.join(runs)}")

@@ -1,0 +1,86 @@
+"""The mean of several runs' weights (Wortsman et al. 2022, arXiv:2203.05482, "model soups").
+
+A run and one that went on from it, or runs that differ in their seed, err in different ways: their
+mean is often better than each of them, and costs nothing when answering.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vqa import checkpoints
+from vqa.errors import InputError
+from vqa.files import atomic_directory
+
+_WEIGHTS = "adapter_model.safetensors"
+_CONFIG = "adapter_config.json"
+
+
+def average(runs: Sequence[str], out: str | Path) -> None:
+    """Write an adapter into `out` whose weights are the mean of those of `runs`.
+
+    The mean is taken in float32 of each matrix by itself and stored in the first run's type. LoRA's
+    two matrices of a layer are averaged one by one, so the runs should have begun from the same
+    adapter. Raises InputError where there are fewer than two, one has no adapter, they are not on
+    the same base or of the same shape, or `out` exists.
+    """
+    if len(runs) < 2:
+        raise InputError("name at least two runs: the mean of one is itself")
+    first = runs[0]
+    base, config = checkpoints.base_of(_checked(first)), _config(first)
+    for run in runs[1:]:
+        if checkpoints.base_of(_checked(run)) != base:
+            raise InputError(f"{run} is on {checkpoints.base_of(run)}, {first} on {base}")
+        for key, value in _config(run).items():
+            if value != config.get(key):
+                raise InputError(f"{run} has {key}={value}, {first} {config.get(key)}")
+    source = checkpoints.resolve(base)
+    for run in runs:
+        checkpoints.check_base(run, base, source)
+    mean = _mean(runs)
+    with atomic_directory(out) as directory:
+        save_file(mean, directory / _WEIGHTS, metadata={"format": "pt"})
+        text = (Path(first) / _CONFIG).read_text(encoding="utf-8")
+        (directory / _CONFIG).write_text(text, encoding="utf-8")
+        checkpoints.record_base(directory, base)
+
+
+def _checked(run: str) -> str:
+    if not checkpoints.is_adapter(run):
+        raise InputError(f"{run}: no adapter here ({_CONFIG} is missing)")
+    return run
+
+
+def _config(run: str) -> dict[str, Any]:
+    """What peft says of the adapter, lists of names in one order."""
+    found = json.loads((Path(run) / _CONFIG).read_text(encoding="utf-8"))
+    return {key: sorted(v) if isinstance(v, list) else v for key, v in found.items()}
+
+
+def _mean(runs: Sequence[str]) -> dict[str, Tensor]:
+    """The mean of the runs' tensors by name; one run's weights are in memory at a time."""
+    weights = _weights(runs[0])
+    types = {name: value.dtype for name, value in weights.items()}
+    total = {name: value.float() for name, value in weights.items()}
+    for run in runs[1:]:
+        weights = _weights(run)
+        for name in weights.keys() | total.keys():
+            if name not in weights or name not in total or weights[name].shape != total[name].shape:
+                raise InputError(f"{run} and {runs[0]} do not have the same weights: {name}")
+            total[name] = total[name] + weights[name].float()
+    return {name: (value / len(runs)).to(types[name]) for name, value in total.items()}
+
+
+def _weights(run: str) -> dict[str, Tensor]:
+    path = Path(run) / _WEIGHTS
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
