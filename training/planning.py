@@ -198,15 +198,15 @@ def _epochs(tokens: Tokens, groups: Groups, settings: TrainSettings) -> Rows:
         return Rows(chosen[rows.groups], rows.starts)
 
     packed: list[Rows] = []
+    count = 0
     wanted = settings.max_steps and settings.max_steps * settings.rows_per_step
-    while not packed or (
-        sum(map(len, packed)) < wanted if wanted else len(packed) < settings.epochs
-    ):
+    while not packed or (count < wanted if wanted else len(packed) < settings.epochs):
         packed.append(epoch(len(packed)))
-        if not len(packed[-1]):
+        count += len(packed[-1])
+        if not count:
             raise InputError("repeat: it leaves nothing of the data to train on")
     share = settings.epochs / math.ceil(settings.epochs)
-    return _first(packed, wanted or math.ceil(sum(map(len, packed)) * share))
+    return _first(packed, wanted or math.ceil(count * share))
 
 
 def _first(packed: Sequence[Rows], count: int) -> Rows:

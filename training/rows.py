@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +37,14 @@ class Pictures(Protocol):
     def __call__(self, path: str, view: View = WHOLE) -> Tensor: ...
 
 
-class TrainRows(Dataset[dict[str, Tensor]]):
+class TrainRows(Dataset[dict[str, Tensor]], ABC):
     """Rows in the order in which they are trained on; each is what runs at once."""
 
     dtype: torch.dtype  # that training computes in
 
+    @abstractmethod
     def __len__(self) -> int:
-        raise NotImplementedError
+        """How many rows there are."""
 
 
 class PackedRows(TrainRows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -65,7 +66,7 @@ class WrittenValidation(QuestionValidation):
     max_new_tokens: int = Field(32, ge=1)
 
 
-class RunSettings(Section):
+class RunSettings(Section, ABC):
     """What all trainings share."""
 
     # data
@@ -92,9 +93,9 @@ class RunSettings(Section):
     loggers: list[Logger] = []  # of transformers' Trainer: tensorboard, wandb, ...
     seed: Seed = 0
 
+    @abstractmethod
     def rows_of_step(self) -> int:
         """Rows of the data set that one optimizer step takes, over all processes."""
-        raise NotImplementedError
 
 
 class QuestionSettings(RunSettings):
@@ -115,7 +116,7 @@ class Augment(Section):
     views: int = Field(1, ge=1)
     smallest: float = Field(0.8, gt=0, le=1)  # share of width and height that a view keeps at least
     whole: tuple[str, ...] = ()  # sources whose pictures are never cut: where things are counted
-    # sources, or all of them, that do not tell left from right: every other view is mirrored
+    # sources, or all of them, that do not tell left from right: half of the parts are mirrored
     mirror: bool | tuple[str, ...] = False
 
 

@@ -54,9 +54,8 @@ def drawn(number: int, content: str, sources: Collection[str], augment: Augment)
     if number == 0:
         return WHOLE
     draw = random.Random(f"{content} {number}")
-    mirror = augment.mirror if isinstance(augment.mirror, bool) else not (
-        set(sources) - set(augment.mirror)
-    )  # fmt: skip
+    named = augment.mirror
+    mirror = named if isinstance(named, bool) else set(sources) <= set(named)
     mirrored = draw.random() < 0.5 and mirror
     smallest = augment.smallest if set(sources).isdisjoint(augment.whole) else 1
     (left, right), (top, bottom) = (_span(draw, smallest) for _ in range(2))

@@ -1,7 +1,7 @@
 """The mean of several runs' weights (Wortsman et al. 2022, arXiv:2203.05482, "model soups").
 
-A run and one that went on from it, or runs that differ in their seed, err in different ways: their
-mean is often better than each of them, and costs nothing when answering.
+A run and one that went on from it err in different ways; their mean may keep what both have
+learned, and costs nothing when answering.
 """
 
 from __future__ import annotations
@@ -21,15 +21,21 @@ from vqa.files import atomic_directory
 
 _WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
+# what of peft's config says what the weights do; the rest tells how they came about
+_ALIKE = (
+    "r", "lora_alpha", "use_dora", "use_rslora", "rank_pattern", "alpha_pattern",
+    "target_modules", "modules_to_save",
+)  # fmt: skip
 
 
 def average(runs: Sequence[str], out: str | Path) -> None:
     """Write an adapter into `out` whose weights are the mean of those of `runs`.
 
     The mean is taken in float32 of each matrix by itself and stored in the first run's type. LoRA's
-    two matrices of a layer are averaged one by one, so the runs should have begun from the same
-    adapter. Raises InputError where there are fewer than two, one has no adapter, they are not on
-    the same base or of the same shape, or `out` exists.
+    two matrices of a layer are averaged one by one, so the runs have to have begun from the same
+    adapter, or one from the other: means of runs that each drew their own say nothing. Raises
+    InputError where there are fewer than two, one has no adapter, they are not on the same base or
+    of the same shape, or `out` exists.
     """
     if len(runs) < 2:
         raise InputError("name at least two runs: the mean of one is itself")
@@ -39,8 +45,8 @@ def average(runs: Sequence[str], out: str | Path) -> None:
         if checkpoints.base_of(_checked(run)) != base:
             raise InputError(f"{run} is on {checkpoints.base_of(run)}, {first} on {base}")
         for key, value in _config(run).items():
-            if value != config.get(key):
-                raise InputError(f"{run} has {key}={value}, {first} {config.get(key)}")
+            if value != config[key]:
+                raise InputError(f"{run} has {key}={value}, {first} {config[key]}")
     source = checkpoints.resolve(base)
     for run in runs:
         checkpoints.check_base(run, base, source)
@@ -59,9 +65,10 @@ def _checked(run: str) -> str:
 
 
 def _config(run: str) -> dict[str, Any]:
-    """What peft says of the adapter, lists of names in one order."""
+    """What of `_ALIKE` peft says of the adapter, lists of names in one order."""
     found = json.loads((Path(run) / _CONFIG).read_text(encoding="utf-8"))
-    return {key: sorted(v) if isinstance(v, list) else v for key, v in found.items()}
+    values = {key: found.get(key) for key in _ALIKE}
+    return {key: sorted(v) if isinstance(v, list) else v for key, v in values.items()}
 
 
 def _mean(runs: Sequence[str]) -> dict[str, Tensor]:

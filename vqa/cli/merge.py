@@ -50,7 +50,7 @@ def average(
     runs: Annotated[list[str], typer.Argument(help="Training runs on the same model.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The adapter's directory to write.")],
 ) -> None:
-    """Write the mean of several runs' weights, which is used as a run is."""
+    """Write the mean of runs that went on from each other, or from the same; used as a run is."""
     from vqa.averaging import average as averaged
 
     averaged(runs, out)
