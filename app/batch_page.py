@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
-from app import batch_run, model_picker, trouble
+from app import batch_run, flash_message, model_picker, uploads
 from app.state import batches, is_local, owner
 from app.texts import language_picker, plain, text
-from vqa.batches import Limits, NotThere, Run, ZipLimits
+from vqa.batches import Limits, NotFoundError, Run, ZipLimits
 from vqa.batches.background import MAX_NEW_TOKENS
+from vqa.data.row_limits import GUEST_TEXT
 from vqa.errors import VQAError
 
-_DATA = ["csv", "tsv", "txt", "json", "jsonl", "ndjson", "parquet"]
 _DATA_MB, _ZIP_MB = 100, 500
 # For those who come over the network: the model is shared, and so is the disk.
-_FOR_GUESTS = Limits(rows=2000, runs=20, active=1, unpacked=ZipLimits(files=5000, size=1 << 30))
+_FOR_GUESTS = Limits(
+    rows=2000, text=GUEST_TEXT, runs=20, active=1, unpacked=ZipLimits(files=5000, size=1 << 30)
+)
 
 
 def show() -> None:
@@ -26,12 +29,12 @@ def show() -> None:
         with st.expander(text("model.heading"), icon=":material/memory:"):
             model_picker.show()
         language_picker()
-    trouble.show()
+    flash_message.show()
     key = st.query_params.get("b")
     if key:
         try:
             run = batches().run(owner(), key)
-        except NotThere:
+        except NotFoundError:
             del st.query_params["b"]
             st.info(text("batch.deleted"))
         else:
@@ -49,7 +52,7 @@ def show() -> None:
 
 
 def _form() -> None:
-    """What to begin with; a run that begins is shown in place of this page."""
+    """Draw the form that begins a run, which is then shown in place of this page."""
     source = "upload"
     if is_local():
         source = st.segmented_control(
@@ -83,12 +86,12 @@ def _form() -> None:
 
 
 def _upload() -> Callable[[int], str] | None:
-    """What begins with uploaded files, given the longest answer; None without questions."""
+    """Return what begins a run with uploaded files, given the longest answer; None without any."""
     data = st.file_uploader(
-        text("batch.data"), _DATA, key="batch-data", help=text("batch.format"),
-        max_upload_size=_DATA_MB,
-    )  # fmt: skip
-    zipped = st.file_uploader(text("batch.zip"), "zip", key="batch-zip", max_upload_size=_ZIP_MB)
+        text("batch.data"), key="batch-data", help=text("batch.format"), max_upload_size=_DATA_MB
+    )
+    zipped = st.file_uploader(text("batch.zip"), key="batch-zip", max_upload_size=_ZIP_MB)
+    uploads.notice(_DATA_MB, _ZIP_MB)
     if data is None:
         return None
     limits = Limits() if is_local() else _FOR_GUESTS
@@ -98,14 +101,14 @@ def _upload() -> Callable[[int], str] | None:
 
 
 def _here() -> Callable[[int], str] | None:
-    """The same with files of this machine."""
+    """Return the same with files of this machine."""
     data = st.text_input(text("batch.data_path"), key="batch-data-path").strip()
     images = st.text_input(text("batch.images_path"), key="batch-images-path").strip()
     if not data:
         return None
-    root = Path(images).expanduser() if images else None
+    root = Path(os.path.expanduser(images)) if images else None
     return lambda tokens: batches().start_here(
-        owner(), Path(data).expanduser(), root, max_new_tokens=tokens
+        owner(), Path(os.path.expanduser(data)), root, max_new_tokens=tokens
     )
 
 
@@ -114,11 +117,11 @@ def _open(key: str) -> None:
 
 
 def _runs() -> None:
-    """The owner's files, the latest first."""
-    found = batches().runs(owner())
-    if not found:
+    """List the owner's runs, the latest first."""
+    runs = batches().runs(owner())
+    if not runs:
         st.caption(text("batch.none"))
-    for run in found:
+    for run in runs:
         with st.container(border=True, gap="xxsmall", key=f"batch-row-{run.id}"):
             st.button(
                 plain(run.name), key=f"batch-open-{run.id}", type="tertiary", on_click=_open,

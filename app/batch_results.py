@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
 from app import batch_files
-from app.batch_files import Result, Results
+from app.batch_files import AnsweredRow, Results
 from app.state import batches
 from app.texts import plain, text
+from app.thumbnails import jpeg
 from vqa.batches import Run
 from vqa.errors import InputError
-from vqa.evaluation.guess import guessed_metric
-from vqa.evaluation.report.build import RIGHT
-from vqa.evaluation.score import Scores
-from vqa.evaluation.wording import amount, interval
-from vqa.images import ImageError, load_image
+from vqa.evaluation.number_text import format_interval, format_value
+from vqa.evaluation.report.report_data import RIGHT_SCORE
+from vqa.evaluation.scoring import MetricResult, guess_metric
+from vqa.inputs.images import ImageError, load_image
 from vqa.metrics import METRICS
 
 _A_PAGE = 20  # rows
@@ -28,97 +27,101 @@ _LARGER = 640  # pixels of its longer side where a click enlarges it
 
 
 def show(run: Run) -> None:
-    """The score, where there is one, and the rows in pages; nothing where nothing is answered."""
+    """Draw the score, where there is one, and the answered rows in pages."""
     try:
         results = batch_files.results(run)
     except InputError as error:  # files of this machine that were moved or changed
-        st.error(plain(batches().told(run, str(error))))
+        st.error(plain(batches().without_paths(run, str(error))))
         return
     if not results.predictions:
         return
     scores = _scored(run, results)
     _downloads(run, results, scores)
-    reached = dict(scores.rows) if scores else {}
+    row_scores = dict(scores.rows) if scores else {}
     kinds = ["all", *(["wrong", "right"] if scores else []), "failed"]
     kind = st.segmented_control(
         text("batch.show"), kinds, default="all", required=True, key=f"batch-show-{run.id}",
         format_func=lambda one: text(f"batch.show_{one}"), label_visibility="collapsed",
     )  # fmt: skip
-    shown = [one for one in results.answered() if _is(kind, one, reached)]
-    if not shown:
+    rows = [row for row in results.answered() if _is_of_kind(kind, row, row_scores)]
+    if not rows:
         st.caption(text("batch.nothing"))
         return
-    pages = -(-len(shown) // _A_PAGE)
+    pages = -(-len(rows) // _A_PAGE)
     number = 1
     place = st.container()
     if pages > 1:
         number = st.pagination(pages, key=f"batch-page-{run.id}-{kind}-{pages}")
     with place:
-        for one in shown[(number - 1) * _A_PAGE : number * _A_PAGE]:
-            _row(one, reached.get(one.row.id))
+        for row in rows[(number - 1) * _A_PAGE : number * _A_PAGE]:
+            _row(row, row_scores.get(row.example.id))
 
 
 def latest(run: Run) -> None:
-    """The answers that came last, while others are on their way."""
+    """Draw the answers that came last, while others are on their way."""
     try:
-        found = batch_files.latest(run, _LATEST)
+        rows = batch_files.latest(run, _LATEST)
     except InputError:
-        return  # told at the end
-    if found:
+        return  # the page says so at the end
+    if rows:
         st.caption(text("batch.latest"))
-    for one in reversed(found):
-        _row(one, None)
+    for row in reversed(rows):
+        _row(row, None)
 
 
-def _is(kind: str, one: Result, reached: dict[str | int, float]) -> bool:
+def _is_of_kind(kind: str, row: AnsweredRow, row_scores: dict[str | int, float]) -> bool:
     if kind == "failed":
-        return one.said.text is None
-    value = reached.get(one.row.id)
+        return row.prediction.text is None
+    value = row_scores.get(row.example.id)
     if kind in ("wrong", "right"):
-        return value is not None and (value >= RIGHT) == (kind == "right")
+        return value is not None and (value >= RIGHT_SCORE) == (kind == "right")
     return True
 
 
-def _scored(run: Run, results: Results) -> Scores | None:
+def _scored(run: Run, results: Results) -> MetricResult | None:
     """Show the score by the metric that is chosen, beside what is reached without seeing."""
     rows = results.scorable()
     if not rows:
         return None
     names = list(METRICS)
-    guess = guessed_metric(rows)
+    guess = guess_metric(rows)
     metric = st.selectbox(
         text("batch.metric"), names, index=names.index(guess), key=f"batch-metric-{run.id}",
         width=260,
     )  # fmt: skip
     try:
-        found = batch_files.scores(run, metric)
+        scores = batch_files.scores(run, metric)
     except InputError as error:
         st.warning(plain(text("batch.cannot_score", reason=str(error))))
         return None
-    main = found.main
+    main = scores.main
     with st.container(horizontal=True, gap="large"):
-        st.metric(text("batch.score"), amount(main, found.values[main]), width="content")
+        st.metric(text("batch.score"), format_value(main, scores.values[main]), width="content")
         for name in ("commonest", "question_only"):
-            answer = plain(found.commonest_answer)
+            answer = plain(scores.commonest_answer)
             st.metric(
                 text(f"batch.{name}"),
-                amount(main, found.baselines[name][main]),
+                format_value(main, scores.baselines[name][main]),
                 help=text(f"batch.{name}_help", answer=answer),
                 width="content",
             )
-    near = found.intervals.get(main)
+    near = scores.intervals.get(main)
     key = "batch.interval" if near else "batch.interval_none"
-    words = text(key, interval=interval(main, near), rows=found.count, pictures=found.pictures)
+    words = text(
+        key, interval=format_interval(main, near), rows=scores.count, pictures=scores.pictures
+    )
     others = [
-        f"{name} {amount(name, value)}" for name, value in found.values.items() if name != main
+        f"{name} {format_value(name, value)}"
+        for name, value in scores.values.items()
+        if name != main
     ]
     st.caption(plain("; ".join([words, *others])))
     if len(results.predictions) < run.rows:
         st.caption(text("batch.part"))
-    return found
+    return scores
 
 
-def _downloads(run: Run, results: Results, scores: Scores | None) -> None:
+def _downloads(run: Run, results: Results, scores: MetricResult | None) -> None:
     stem = Path(run.name).stem or "answers"
     with st.container(horizontal=True):
         st.download_button(
@@ -139,39 +142,39 @@ def _downloads(run: Run, results: Results, scores: Scores | None) -> None:
             )  # fmt: skip
 
 
-def _row(one: Result, reached: float | None) -> None:
+def _row(row: AnsweredRow, row_score: float | None) -> None:
     with st.container(border=True, horizontal=True, gap="medium"):
-        if one.row.images:
+        if row.example.images:
             with st.container(width=_WIDTH, gap="xxsmall"):
-                _pictures(one.row.images)
+                _pictures(row.example.images)
         with st.container(width="stretch", gap="xsmall"):
-            st.text(one.row.question)
-            if one.said.text is None:
-                st.warning(plain(text("batch.no_answer", reason=one.said.error or "")))
+            st.text(row.example.question)
+            if row.prediction.text is None:
+                st.warning(plain(text("batch.no_answer", reason=row.prediction.error or "")))
             else:
-                _labelled(text("batch.said"), one.said.text)
-            if one.row.answers:
-                _labelled(text("batch.given"), " / ".join(dict.fromkeys(one.row.answers)))
-            _marks(one, reached)
+                _labelled(text("batch.prediction"), row.prediction.text)
+            if row.example.answers:
+                _labelled(text("batch.given"), " / ".join(dict.fromkeys(row.example.answers)))
+            _marks(row, row_score)
 
 
-def _labelled(label: str, said: str) -> None:
+def _labelled(label: str, words: str) -> None:
     with st.container(gap=None):
         st.caption(label)
-        st.text(said)
+        st.text(words)
 
 
-def _marks(one: Result, reached: float | None) -> None:
+def _marks(row: AnsweredRow, row_score: float | None) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        if reached is not None:
-            right = reached >= RIGHT
+        if row_score is not None:
+            right = row_score >= RIGHT_SCORE
             st.badge(
                 text("batch.right") if right else text("batch.wrong"),
                 icon=":material/check:" if right else ":material/close:",
                 color="green" if right else "red",
             )
-        if one.said.probability is not None:
-            percent = f"{one.said.probability:.0%}"
+        if row.prediction.probability is not None:
+            percent = f"{row.prediction.probability:.0%}"
             st.caption(text("batch.percent", percent=percent), width="content")
 
 
@@ -187,9 +190,7 @@ def _pictures(images: Sequence[str | Path]) -> None:
 
 @st.cache_data(max_entries=500, show_spinner=False)
 def _thumbnail(path: str, changed: int) -> bytes:
-    """A small JPEG of a picture that was `changed` then."""
+    """Encode a small JPEG of a picture that was `changed` then."""
     picture = load_image(path)
     picture.thumbnail((_LARGER, _LARGER))
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=85)
-    return file.getvalue()
+    return jpeg(picture, 85)

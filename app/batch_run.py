@@ -5,14 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from app import batch_results
-from app.clock import local
+from app.flash_message import report_errors
 from app.state import batches, owner
-from app.texts import plain, text
-from app.trouble import told
+from app.texts import local_time, plain, text
 from vqa.batches import Progress, Run
-from vqa.batches.runs import ACTIVE
+from vqa.batches.run_store import ACTIVE
 
-_EVERY = 1.0  # seconds between two looks at the progress
+_EVERY = 1.0  # seconds between two drawings of the progress
 
 
 def show(run: Run) -> None:
@@ -35,7 +34,7 @@ def _close() -> None:
 
 @st.fragment(run_every=_EVERY)
 def _follow(key: str) -> None:
-    """How far it is, and the latest answers; drawn again and again until it ends."""
+    """Draw how far it is, and the latest answers, again and again until it ends."""
     progress = batches().progress(key)
     if progress is None:
         st.rerun()
@@ -48,7 +47,7 @@ def _follow(key: str) -> None:
 
     st.button(
         text("batch.stopping") if stopping else text("batch.stop"), icon=":material/stop:",
-        on_click=told(stop), disabled=stopping, key="batch-stop",
+        on_click=report_errors(stop), disabled=stopping, key="batch-stop",
     )  # fmt: skip
     batch_results.latest(batches().run(owner(), key))
 
@@ -58,10 +57,10 @@ def _words(progress: Progress) -> str:
         return text("batch.waiting", count=progress.ahead)
     if not progress.total:
         return text("batch.beginning")
-    left = progress.seconds_left
-    if left is None:
+    seconds_left = progress.seconds_left
+    if seconds_left is None:
         return text("batch.progress", done=progress.done, total=progress.total)
-    minutes, seconds = divmod(round(left), 60)
+    minutes, seconds = divmod(round(seconds_left), 60)
     return text(
         "batch.rate",
         done=progress.done,
@@ -83,7 +82,7 @@ def _ended(run: Run) -> None:
         if run.state in ("failed", "stopped"):
             st.button(
                 text("batch.go_on"), icon=":material/play_arrow:", type="primary",
-                on_click=told(batches().go_on), args=(owner(), run.id), key="batch-go-on",
+                on_click=report_errors(batches().go_on), args=(owner(), run.id), key="batch-go-on",
             )  # fmt: skip
         _deletion(run)
     _bad_rows(run)
@@ -97,10 +96,12 @@ def _deletion(run: Run) -> None:
 
     with st.popover(text("batch.delete"), icon=":material/delete:"):
         st.write(text("batch.delete_sure"))
-        st.button(text("batch.delete_yes"), on_click=told(delete), key="batch-delete")
+        st.button(text("batch.delete_yes"), on_click=report_errors(delete), key="batch-delete")
 
 
 def _bad_rows(run: Run) -> None:
+    if run.repeated_ids:
+        st.caption(text("batch.repeated", count=run.repeated_ids))
     if not run.bad_count:
         return
     with st.expander(text("batch.bad", count=run.bad_count), icon=":material/warning:"):
@@ -114,7 +115,7 @@ def about(run: Run) -> str:
     """When a run began, and what has answered it."""
     return text(
         "batch.about",
-        date=local(run.created).strftime("%Y-%m-%d %H:%M"),
+        date=local_time(run.created).strftime("%Y-%m-%d %H:%M"),
         rows=run.rows,
         model=run.model or text("batch.no_model"),
     )

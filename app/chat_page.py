@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 
 import streamlit as st
 
-from app import composer, history_list, model_picker, trouble, turns
-from app.clips import taken_apart
-from app.pictures import examples, upload_of
-from app.settings import generation_settings, settings_panel, system_prompt
-from app.state import chats, host, owner
-from app.texts import language_picker, text
+from app import address, composer, drafts, history_list, model_picker, turns, welcome, window
+from app.flash_message import report_errors
+from app.sampling_panel import sampling_params, settings_panel, system_prompt
+from app.state import chats, host, is_local, owner
+from app.texts import formatted, is_mostly_foreign, language_picker, text
 from vqa.answering import Answer
 from vqa.chat import Job
-from vqa.chat.kept import Upload
-from vqa.chat.languages import is_foreign
-from vqa.chat.turn import NotThere, Turn
+from vqa.chat.service import Upload
+from vqa.chat.turn import NotFoundError, Turn
 from vqa.errors import VQAError
 
-HEARTBEAT = 0.2  # seconds between looks at the queue while no text comes
+HEARTBEAT = 0.2  # seconds between updates of the place in the queue while no text comes
+_RUN = 1.0  # seconds of a run that follows an answer
 LARGER = "llava-hf/llava-1.5-7b-hf"  # what to load for more than the model that ships can do
 
 
 def show() -> None:
     """Draw the page for this run of the script."""
     branch = _branch()
+    running = next((turn for turn in branch if turn.state == "running"), None)
+    waits = not model_picker.is_ready() or running is not None
+    if not waits and composer.ask_waiting(_ask):
+        st.rerun()
     with st.sidebar:
         history_list.show(branch)
         with st.expander(text("model.heading"), icon=":material/memory:"):
@@ -38,104 +42,102 @@ def show() -> None:
         st.title(text("title"))
     for turn in branch:
         turns.show(turn)
-    if not branch and not composer.pending():
-        _welcome()
-    running = next((turn for turn in branch if turn.state == "running"), None)
+    if not branch and not drafts.draft():
+        welcome.show(lambda question: composer.send(question, _ask, False, waits))
     composer.show(
         _ask,
         has_pictures=any(turn.pictures for turn in branch),
-        disabled=not model_picker.is_ready() or running is not None,
-        stop=partial(trouble.told(chats().stop), owner(), running.id) if running else None,
+        waits=waits,
+        disabled=host().error is not None,
+        stop=partial(report_errors(chats().stop), owner(), running.id) if running else None,
     )
+    window.show()
     model_picker.show_state()
     if running is not None:
+        st.session_state.whole_page = True
         _follow(running)
 
 
 def _branch() -> list[Turn]:
-    """The turns of the conversation that the address names; empty where it names none."""
+    """List the turns of the conversation that the address names; none where it names none."""
     key = st.query_params.get("c")
     if not key:
         return []
     try:
         return chats().history.branch(owner(), key)
-    except NotThere:
-        del st.query_params["c"]
+    except NotFoundError:
+        address.forget("c")
         st.info(text("chat.deleted"))
         return []
 
 
-def _welcome() -> None:
-    """What to do, and pictures to try it with."""
-    choice = host().choice
-    st.write(text("chat.hint"))
-    if choice.name == "embedded":
-        st.caption(text("chat.small"))
-    st.caption(text("chat.examples"))
-    with st.container(horizontal=True):
-        for example in examples():
-            with st.container(width=150):
-                name = text(f"examples.{example.name}")
-                st.image(example.thumbnail(), alt=name)
-                st.button(
-                    name,
-                    key=f"example-{example.name}",
-                    width="stretch",
-                    on_click=composer.add,
-                    args=(upload_of(example.path),),
-                )
-
-
-def _ask(question: str, pictures: list[Upload]) -> None:
-    """Ask, or keep why it cannot be asked; the run of the script that follows shows it.
+def _ask(question: str, pictures: Sequence[Upload]) -> None:
+    """Ask, or put the question back with the reason, which the next run of the script shows.
 
     The model begins while the page is drawn: the first word comes so much the sooner.
     """
-    kept = chats()
+    service = chats()
     before = st.query_params.get("c")
     key = before
     try:
-        asked, shown = taken_apart(question, pictures)
+        words, images = composer.expand_video(question, pictures)
         if key is None:
-            key = kept.history.start(owner(), system_prompt())
-        if host().choice.name == "embedded" and is_foreign(question):
-            note = text("chat.english_only", larger=LARGER)
-            kept.note(owner(), key, asked, note, shown)
+            key = service.history.start(owner(), system_prompt())
+        if host().choice.name == "embedded" and is_mostly_foreign(question):
+            guest = text("chat.english_only_guest")  # who cannot choose another
+            note = text("chat.english_only", larger=LARGER) if is_local() else guest
+            service.note(owner(), key, words, note, images)
         else:
-            kept.ask(owner(), key, asked, shown, generation_settings())
+            service.ask(owner(), key, words, images, sampling_params())
     except VQAError as error:
-        composer.keep(question, pictures, str(error))
+        composer.put_back(question, pictures, str(error))
         if key is not None and before is None:
-            trouble.told(kept.delete)(owner(), key)
+            report_errors(service.delete)(owner(), key)
         return
     st.query_params["c"] = key
-    composer.clear()
+    address.forget("draft")
 
 
+@st.fragment(run_every=HEARTBEAT)
 def _follow(turn: Turn) -> None:
-    """Show the answer as it grows; the next run takes up where a click interrupts this one."""
+    """Show the answer as it grows, in short runs of its own: the page is whole and can be clicked.
+
+    The run of the whole page draws only what is there: what it leaves out goes when it ends.
+    """
+    whole = st.session_state.pop("whole_page", False)
     job = chats().job(turn.id)
     with turns.message(turn):
         place = st.empty()
-        if job is None:  # another server of this history writes it, or it ended this moment
-            place.text(turn.text or text("chat.looking"))
-        if job is not None:
-            _stream(job, place)
+        _write(place, (job.text if job else turn.text) or text("chat.looking"))
+    if whole:
+        return
+    if job is None:  # another server of this history writes it, or it ended this moment
+        ended = chats().history.turn(owner(), turn.id).state != "running"
+    else:
+        ended = _stream(job, place)
+        if ended:
             chats().wait(turn.id)
-        else:
-            time.sleep(1)
-    st.rerun()
+    if ended:
+        st.rerun()
 
 
-def _stream(job: Job, place: st.delta_generator.DeltaGenerator) -> None:
-    said = ""
+def _write(place: st.delta_generator.DeltaGenerator, words: str) -> None:
+    place.markdown(formatted(words), anchors=False)
+
+
+def _stream(job: Job, place: st.delta_generator.DeltaGenerator) -> bool:
+    """Show what comes for a moment, and tell whether that was the end."""
+    answer, until = "", time.monotonic() + _RUN
     try:
         for piece in job.follow(HEARTBEAT):
             if isinstance(piece, Answer):
-                return
-            said += piece
+                return True
+            answer += piece
             count = job.ahead
             ahead = text("chat.waiting", count=count) if count else text("chat.looking")
-            place.text(said or ahead)
+            _write(place, answer or ahead)
+            if time.monotonic() > until:  # what else was clicked has its turn
+                return False
     except VQAError:
-        return  # the turn says why
+        pass  # the turn says why
+    return True

@@ -1,27 +1,26 @@
-"""What was said of answers: look at it, change it, take it back, and make data of it."""
+"""Ratings and corrections of answers: see, change and take them back, and make data of them."""
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 
 import streamlit as st
 
-from app import chat_page, trouble
-from app.clock import local
-from app.pictures import show as show_picture
+from app import chat_page, deletion, flash_message, window
 from app.state import chats, directory, is_local, owner
-from app.texts import language_picker, plain, text
+from app.texts import language_picker, local_time, plain, text
+from app.thumbnails import show_stored
 from app.turns import rating
 from vqa.chat.feedback_export import COMMAND, as_zip
 from vqa.chat.history import history_directory
-from vqa.chat.turn import NotThere, Turn
-from vqa.cli.feedback import next_commands
+from vqa.chat.turn import NotFoundError, Turn
 from vqa.errors import VQAError
-from vqa.images import ImageError
+from vqa.inputs.images import ImageError
+from vqa.tools.next_commands import next_commands
 
 _A_PAGE = 10  # answers
 _MOST_PICTURES, _WIDTH = 4, 120  # of an answer; pixels
@@ -39,7 +38,8 @@ def show() -> None:
     """Draw the page."""
     with st.sidebar:
         language_picker()
-    trouble.show()
+    flash_message.show()
+    window.show()
     st.header(text("corrections.heading"))
     try:
         judged = [answer for _, answer in chats().history.judged_answers(owner())][::-1]
@@ -54,7 +54,7 @@ def show() -> None:
 
 
 def _use(judged: Sequence[Turn]) -> None:
-    """The data as a download, and what to do with it."""
+    """Offer the data as a download, and say what to do with it."""
     good = [answer for answer in judged if answer.correction or answer.rating > 0]
     with st.expander(text("corrections.use"), icon=":material/model_training:"):
         if not good:
@@ -79,16 +79,14 @@ def _commands(model: str, rows: int) -> list[str]:
     after = next_commands(out, model, rows, compare=True)
     if not is_local():
         return ["unzip feedback.zip", *after]
-    named = "" if directory() == history_directory() else f" --history {_quoted(directory())}"
-    return [f"{COMMAND} {out}{named}", *after]
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
+    option = (
+        "" if directory() == history_directory() else f" --history {shlex.quote(str(directory()))}"
+    )
+    return [f"{COMMAND} {out}{option}", *after]
 
 
 def _list(judged: Sequence[Turn]) -> None:
-    counts = {name: sum(map(wanted, judged)) for name, wanted in _FILTERS.items()}
+    counts = {name: sum(map(matches, judged)) for name, matches in _FILTERS.items()}
     chosen = st.pills(
         text("corrections.filter"),
         list(_FILTERS),
@@ -98,21 +96,21 @@ def _list(judged: Sequence[Turn]) -> None:
         label_visibility="collapsed",
         key="judged-filter",
     )
-    found = [answer for answer in judged if _FILTERS[chosen or "all"](answer)]
-    if not found:
+    answers = [answer for answer in judged if _FILTERS[chosen or "all"](answer)]
+    if not answers:
         st.caption(text("corrections.none"))
-    for answer in _page(found):
+    for answer in _page(answers):
         try:
             branch = chats().history.branch(owner(), answer.conversation, answer.id)
-        except NotThere:  # deleted this moment, in another tab
+        except NotFoundError:  # deleted this moment, in another tab
             continue
         with st.container(border=True, gap="small"):
             _card(branch)
 
 
-def _page(found: list[Turn]) -> list[Turn]:
-    """Those of the page that is chosen."""
-    pages = -(-len(found) // _A_PAGE)
+def _page(answers: list[Turn]) -> list[Turn]:
+    """Return the answers of the page that is chosen."""
+    pages = -(-len(answers) // _A_PAGE)
     number = 1
     if pages > 1:
         at = min(st.session_state.get("judged-page", 1), pages)
@@ -120,7 +118,7 @@ def _page(found: list[Turn]) -> list[Turn]:
         number = st.number_input(
             text("corrections.page_number", count=pages), 1, pages, key="judged-page", width=160
         )
-    return found[(number - 1) * _A_PAGE : number * _A_PAGE]
+    return answers[(number - 1) * _A_PAGE : number * _A_PAGE]
 
 
 def _card(branch: Sequence[Turn]) -> None:
@@ -129,20 +127,23 @@ def _card(branch: Sequence[Turn]) -> None:
     with st.container(horizontal=True, gap="small"):
         for picture in pictures[-_MOST_PICTURES:]:
             try:
-                show_picture(picture.path.read_bytes(), _WIDTH, picture.name)
+                show_stored(picture, _WIDTH)
             except (OSError, ImageError) as error:
                 st.caption(plain(f"{picture.name}: {error}"))
     st.text(question.text)
-    st.caption(plain(f"{answer.model}, {_when(answer.judged or answer.created)}"))
+    moment = local_time((answer.judged or answer.created).replace(tzinfo=UTC))
+    st.caption(plain(f"{answer.model}, {moment:%Y-%m-%d %H:%M}"))
     st.text(answer.text or "-")
+    if answer.better_than is not None:
+        st.caption(text("compare.preferred"))
     with (
         st.form(f"judged-{answer.id}", border=False),
         st.container(horizontal=True, vertical_alignment="bottom", gap="small"),
     ):
-        said = st.text_area(text("turn.correction"), answer.correction, height=68)
-        kept = st.form_submit_button(text("turn.keep"))
-    if kept:
-        chats().history.correct(owner(), answer.id, said)
+        correction = st.text_area(text("turn.correction"), answer.correction, height=68)
+        submitted = st.form_submit_button(text("turn.keep"))
+    if submitted:
+        chats().history.correct(owner(), answer.id, correction)
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         rating(answer)
@@ -152,23 +153,18 @@ def _card(branch: Sequence[Turn]) -> None:
             help=text("corrections.take_back_help"),
             type="tertiary",
             key=f"take-back-{answer.id}",
-            on_click=trouble.told(chats().history.take_back),
-            args=(owner(), answer.id),
+            on_click=deletion.ask,
+            args=("judgement", answer.id),
         )
         _link(text("corrections.open_conversation"), answer.conversation)
 
 
 def _link(label: str, conversation: str | None = None) -> None:
-    """A link to the chat, in the language of this page."""
-    wanted = {"c": conversation, "lang": st.query_params.get("lang")}
+    """Draw a link to the chat, in the language of this page."""
+    query = {"c": conversation, "lang": st.query_params.get("lang")}
     st.page_link(
         st.Page(chat_page.show, url_path="chat", default=True),
         label=label,
         icon=":material/chat:",
-        query_params={name: value for name, value in wanted.items() if value},
+        query_params={name: value for name, value in query.items() if value},
     )
-
-
-def _when(moment: datetime) -> str:
-    """A moment of UTC where the browser is."""
-    return local(moment.replace(tzinfo=UTC)).strftime("%Y-%m-%d %H:%M")

@@ -4,68 +4,59 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import composer, trouble
+from app import address, deletion, export_menu
 from app.state import chats, owner
 from app.texts import plain, text
-from vqa.chat.export import as_json, as_markdown
 from vqa.chat.turn import Turn
+from vqa.errors import InputError
 
 
 def show(branch: list[Turn]) -> None:
-    """A new one, a search, the list, the latest first, and what can be done with `branch`."""
+    """Draw the list with its search, a new conversation, and the actions on `branch`."""
     st.button(
         text("chat.new"), icon=":material/add:", width="stretch", type="primary", on_click=_open,
         args=(None,),
     )  # fmt: skip
     search = st.text_input(
         text("chat.search"), placeholder=text("chat.search"), label_visibility="collapsed",
-        icon=":material/search:", key="search",
+        icon=":material/search:", key="search", bind="query-params",
     )  # fmt: skip
-    found = chats().history.conversations(owner(), search)
-    if search and not found:
+    try:
+        conversations = chats().history.conversations(owner(), search)
+    except InputError as error:  # far too long
+        st.error(plain(str(error)))
+        search, conversations = "", chats().history.conversations(owner())
+    if search and not conversations:
         st.caption(text("chat.nothing_found"))
-    with st.container(height=320 if len(found) > 8 else "content", border=False, gap="xxsmall"):
-        for one in found:
+    many = len(conversations) > 8
+    with st.container(height=320 if many else "content", border=False, gap="xxsmall"):
+        for conversation in conversations:
             st.button(
-                plain(one.title),
-                key=f"open-{one.id}",
+                plain(conversation.title),
+                key=f"open-{conversation.id}",
                 width="stretch",
-                type="secondary" if one.id == st.query_params.get("c") else "tertiary",
+                type="secondary" if conversation.id == st.query_params.get("c") else "tertiary",
                 on_click=_open,
-                args=(one.id,),
+                args=(conversation.id,),
             )
     if branch:
         _actions(branch)
 
 
 def _open(conversation: str | None) -> None:
-    composer.clear()
     st.session_state.pop("editing", None)
     if conversation is None:
-        st.query_params.pop("c", None)
+        address.forget("c")
     else:
         st.query_params["c"] = conversation
 
 
 def _actions(branch: list[Turn]) -> None:
     """Export the conversation, or delete it."""
-    key = branch[0].conversation
-
-    def delete() -> None:
-        chats().delete(owner(), key)
-        _open(None)
-
     with st.container(horizontal=True):
-        with st.popover(text("chat.export"), icon=":material/download:"):
-            st.download_button(
-                text("chat.export_markdown"), lambda: as_markdown(branch), "conversation.md",
-                "text/markdown", on_click="ignore",
-            )  # fmt: skip
-            st.download_button(
-                text("chat.export_json"), lambda: as_json(branch), "conversation.json",
-                "application/json", on_click="ignore",
-            )  # fmt: skip
+        export_menu.show(branch[0].conversation)
         st.button(
             text("turn.delete"), icon=":material/delete:", help=text("chat.delete_conversation"),
-            on_click=trouble.told(delete), key="delete-conversation",
+            key="delete-conversation",
+            on_click=deletion.ask, args=("conversation", branch[0].conversation),
         )  # fmt: skip

@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app import chat_page, composer
-from app.pictures import TYPES, reduced, upload_of
+from app import address, chat_page, composer, drafts, uploads
 from app.state import directory
 from app.texts import language_picker, plain, text
-from vqa import fingerprint
+from app.thumbnails import reduced, upload_of
+from vqa.alignment import check_length
 from vqa.errors import VQAError
-from vqa.images import ImageError, load_image
+from vqa.inputs.images import ImageError, load_image
+from vqa.utils import fingerprint
 
 if TYPE_CHECKING:
+    from vqa.alignment.dual_encoder import DualEncoder
     from vqa.alignment.index import Hit
-    from vqa.alignment.loading import DualEncoder
 
 _SHOWN = 24  # pictures
+_LONGEST_PATH = 4096  # characters
 
 
 @st.cache_resource(show_spinner=False)
@@ -35,8 +37,11 @@ def show() -> None:
         language_picker()
     st.header(text("search.heading"))
     st.write(text("search.hint"))
-    named = st.text_input(text("search.folder"), key="search-folder").strip()
+    named = st.text_input(text("search.folder"), key="search-folder", bind="query-params").strip()
     if not named:
+        return
+    if len(named) > _LONGEST_PATH:
+        st.error(text("search.long_folder", count=f"{len(named):,}", most=f"{_LONGEST_PATH:,}"))
         return
     try:
         index = _index(Path(named).expanduser())
@@ -47,20 +52,23 @@ def show() -> None:
 
 
 def _index(folder: Path) -> Path | None:
-    """The index of a folder; None where there is none yet. A button makes it, or renews it."""
+    """Return the index of a folder; None where there is none yet. A button makes or renews it."""
     from vqa.alignment.loading import embedded_directory
-    from vqa.alignment.search import pictures_in
+    from vqa.data.picture_files import list_pictures
 
-    found = pictures_in(folder)
+    listing = list_pictures(folder)
     # other weights make another index
     identity = [str(folder.resolve()), fingerprint.of_directory(embedded_directory())]
     index = directory() / "indexes" / fingerprint.of_json(identity)
-    known = index.is_dir()
-    label = text("search.renew" if known else "search.index", count=len(found))
-    if st.button(label, icon=":material/refresh:" if known else ":material/image_search:"):
+    exists = index.is_dir()
+    left_out = listing.left_out()
+    if left_out is not None:
+        st.caption(plain(left_out.line_about(folder)))
+    label = text("search.renew" if exists else "search.index", count=len(listing.pictures))
+    if st.button(label, icon=":material/refresh:" if exists else ":material/image_search:"):
         _make(folder, index)
         return index
-    return index if known else None
+    return index if exists else None
 
 
 def _make(folder: Path, index: Path) -> None:
@@ -84,19 +92,23 @@ def _make(folder: Path, index: Path) -> None:
 
 
 def _find(index: Path) -> None:
-    from vqa.alignment.search import find, find_like, open_index
+    from vqa.alignment.search import open_index, search_by_image, search_by_text
 
-    words = st.text_input(text("search.words"), key="search-words", icon=":material/search:")
-    example = st.file_uploader(text("search.like"), TYPES, key="search-like")
+    words = st.text_input(
+        text("search.words"), key="search-words", icon=":material/search:", bind="query-params"
+    )
+    example = st.file_uploader(text("search.like"), key="search-like")
+    uploads.notice()
     if not words.strip() and example is None:
         return
+    check_length(words)
     with st.spinner(text("search.loading")):
         encoder = _encoder()
     opened = open_index(index, encoder)
     if example is not None:
-        hits = find_like(opened, encoder, load_image(example), _SHOWN)
+        hits = search_by_image(opened, encoder, load_image(example), _SHOWN)
     else:
-        hits = find(opened, encoder, words.strip(), _SHOWN)
+        hits = search_by_text(opened, encoder, words.strip(), _SHOWN)
     _results(hits)
 
 
@@ -105,13 +117,14 @@ def _results(hits: list[Hit]) -> None:
         for number, hit in enumerate(hits):
             path = hit.image
             try:
-                shown = reduced(path.read_bytes())
+                thumbnail = reduced(path.read_bytes())
             except (OSError, ImageError):
                 continue  # gone since it was indexed
             with st.container(width=200):
-                st.image(shown, alt=path.name)
+                st.image(thumbnail, alt=path.name)
                 st.caption(plain(f"{hit.similarity:.2f}  {path.name}"))
                 if st.button(text("search.ask"), key=f"ask-{number}", width="stretch"):
-                    composer.clear()
+                    address.forget("c")
+                    drafts.take()
                     composer.add(upload_of(path))
                     st.switch_page(st.Page(chat_page.show, url_path="chat", default=True))

@@ -1,15 +1,20 @@
-"""The texts of the page in its languages, and which one is shown."""
+"""The texts of the page in its languages, times in the browser's zone, and texts of others."""
 
 from __future__ import annotations
 
 import re
 import string
+import unicodedata
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 import yaml
+
+from vqa.utils.inert import visible
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 _MARKS = frozenset(string.punctuation)  # all that Markdown lets a backslash stand before
@@ -18,6 +23,10 @@ _MARKS = frozenset(string.punctuation)  # all that Markdown lets a backslash sta
 _APART = re.compile(
     r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)|(?<=:)(?=streamlit:)|(?<=[-<>~])(?=[-=>])", re.IGNORECASE
 )
+_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
+_DIRECTIVE = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\?:(?=[a-z]|[^\x00-\x7f])", re.I
+)  # :red[..], :material/..:
 
 
 @cache
@@ -28,7 +37,7 @@ def catalogue(language: str) -> dict[str, Any]:
 
 
 def language() -> str:
-    """The language that was chosen, else the browser's first one that is known, else English."""
+    """Return the chosen language, else the browser's, if the page has it, else English."""
     chosen = st.session_state.get("language") or st.query_params.get("lang")
     if chosen in LANGUAGES:
         return str(chosen)
@@ -36,20 +45,44 @@ def language() -> str:
 
 
 def text(key: str, **values: object) -> str:
-    """The text `section.name` in the language of the page, with `values` filled in."""
-    return str(entry(key)).format(**values)
+    """Return the text `section.name` in the language of the page, with `values` filled in."""
+    return text_in(language(), key, **values)
+
+
+def text_in(language: str, key: str, **values: object) -> str:
+    """Return such a text in a language."""
+    return str(_entry(language, key)).format(**values)
 
 
 def entry(key: str) -> Any:
-    """What stands in the catalogue under `section.name`: a text, or a list of them."""
-    found: Any = catalogue(language())
+    """Return what the catalogue has under `section.name`: a text, or a list of them."""
+    return _entry(language(), key)
+
+
+def _entry(language: str, key: str) -> Any:
+    value: Any = catalogue(language)
     for name in key.split("."):
-        found = found[name]
-    return found
+        value = value[name]
+    return value
+
+
+def is_mostly_foreign(words: str) -> bool:
+    """Tell whether most letters of a text are no Latin ones."""
+    letters = [char for char in words if char.isalpha()]
+    foreign = sum(not unicodedata.name(char, "").startswith("LATIN") for char in letters)
+    return 2 * foreign > len(letters)
+
+
+def local_time(moment: datetime) -> datetime:
+    """Convert a moment to the browser's time zone, or leave it where that is unknown."""
+    try:
+        return moment.astimezone(ZoneInfo(st.context.timezone or "UTC"))
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "America" is a folder of zones
+        return moment
 
 
 def language_picker() -> None:
-    """The choice of the language. It goes into the address, so that it survives a reload."""
+    """Draw the choice of the language. It goes into the address, and so survives a reload."""
 
     def choose() -> None:
         st.session_state.language = st.query_params["lang"] = st.session_state.language_choice
@@ -65,9 +98,9 @@ def language_picker() -> None:
     )
 
 
-def plain(said: str) -> str:
-    """A text as Markdown that shows it as it is: nothing in it is a link or a picture."""
-    return "  \n".join(map(_plain_line, said.splitlines()))
+def plain(words: str) -> str:
+    """Escape a text as Markdown that shows it as it is: nothing in it is a link or a picture."""
+    return "  \n".join(map(_plain_line, words.splitlines()))
 
 
 def _plain_line(line: str) -> str:
@@ -75,3 +108,20 @@ def _plain_line(line: str) -> str:
     indent = "\u00a0" * (len(line) - len(words))  # four spaces would make it code
     words = _APART.sub("\u2060", words)
     return indent + "".join(f"\\{char}" if char in _MARKS else char for char in words)
+
+
+def formatted(words: str) -> str:
+    """Let a text of others keep its Markdown, but not what is fetched, run, or the page's own.
+
+    Pictures become links, `$` is money, tags and Streamlit's colours and icons stay the words they
+    are. Streamlit itself takes the address from a link that runs a script.
+    """
+    lines = visible("\n".join(words.splitlines())).replace("![", "!\u2060[")
+    parts = _CODE.split(lines)
+    return "".join(part if at % 2 else _prose(part) for at, part in enumerate(parts))
+
+
+def _prose(words: str) -> str:
+    # neither a directive, which a backslash ends, nor an icon, which is looked for after that
+    words = _DIRECTIVE.sub("\\g<1>\\\\:\u2060", words).replace("\n", "  \n")
+    return re.sub(r"[$<]", r"\\\g<0>", words)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import streamlit as st
-from PIL.Image import Image
+import html
+from collections.abc import Callable
 
-from app import looking, trouble
-from app.pictures import show as show_picture
-from app.settings import generation_settings
-from app.state import chats, host, owner
-from app.texts import plain, text
-from vqa.answering import Viewing
+import streamlit as st
+
+from app import comparison, deletion, explanation_dialog, turn_details, window
+from app.flash_message import report_errors
+from app.sampling_panel import sampling_params
+from app.state import chats, owner
+from app.texts import formatted, plain, text
+from app.thumbnails import show_stored
+from vqa.chat.page_options import page_options
 from vqa.chat.turn import Turn
-from vqa.cli import page as launcher
 from vqa.errors import VQAError
-from vqa.images import ImageError, load_image
+from vqa.inputs.images import ImageError
 
 _ONE, _SEVERAL = 320, 150  # pixels of width for a picture alone, and among others
 
 
 def message(turn: Turn) -> st.delta_generator.DeltaGenerator:
-    """The frame of a turn."""
+    """Make the frame of a turn."""
     icons = {"user": ":material/person:", "assistant": ":material/auto_awesome:"}
     return st.chat_message(turn.role, avatar=icons[turn.role])
 
@@ -41,43 +43,46 @@ def _question(turn: Turn) -> None:
         for picture in turn.pictures:
             width = _ONE if len(turn.pictures) == 1 else _SEVERAL
             try:
-                show_picture(picture.path.read_bytes(), width, picture.name)
+                show_stored(picture, width)
             except (OSError, ImageError):
                 st.warning(plain(text("trouble.picture_gone", name=picture.name)))
     if st.session_state.get("editing") == turn.id:
         _editor(turn)
         return
     st.text(turn.text)
-    with _actions():
+    with _actions(turn):
         _versions(turn)
         if _button("edit", turn):
             st.session_state.editing = turn.id
             st.rerun()
-        _deletion(turn)
+        if _button("delete", turn):
+            deletion.ask("turn", turn.id)
 
 
 def _answer(turn: Turn) -> None:
     if turn.text:
-        st.text(turn.text)
+        st.markdown(formatted(turn.text), anchors=False)
     for note in _notes(turn):
         st.caption(note)
     if turn.state == "note":
         st.info(turn.notice)
     elif turn.state == "failed":
         st.error(plain(text("chat.failed", reason=turn.notice)))
+    elif turn.notice:  # its end is not written yet
+        st.error(plain(turn.notice))
     if turn.correction:
         st.success(plain(text("turn.corrected", text=turn.correction)))
-    with _actions():
+    with _actions(turn):
         _versions(turn)
         if turn.state != "note":
             rating(turn)
-            if _button("again", turn):
-                _try_to(lambda: chats().answer_again(owner(), turn.id, generation_settings()))
-            _correction(turn)
-            _details(turn)
-            if turn.text and _button("look", turn):
-                looking.show(turn)
-        _deletion(turn)
+        if turn.text:
+            _copy(turn)
+        if turn.state != "note" and _button("again", turn):
+            _try_to(lambda: chats().answer_again(owner(), turn.id, sampling_params()))
+        _menu(turn)
+        if turn.about:
+            st.caption(turn_details.figures(turn), width="content")
 
 
 def _notes(turn: Turn) -> list[str]:
@@ -86,18 +91,23 @@ def _notes(turn: Turn) -> list[str]:
         notes.append(text("chat.stopped"))
     if turn.about.get("finish") == "length":
         notes.append(text("chat.cut"))
-    least, sure = launcher.page_options().min_confidence, turn.about.get("probability")
+    if turn.better_than is not None:
+        notes.append(text("compare.preferred"))
+    least, sure = page_options().min_confidence, turn.about.get("probability")
     if turn.text and least is not None and sure is not None and sure < least:
-        notes.append(text("chat.not_sure", percent=f"{sure:.0%}"))
+        notes.append(text("chat.not_sure", percent=turn_details.percent(sure)))
     return notes
 
 
-def _actions() -> st.delta_generator.DeltaGenerator:
-    return st.container(horizontal=True, vertical_alignment="center", gap="small")
+def _actions(turn: Turn) -> st.delta_generator.DeltaGenerator:
+    """Make the row of icons of a turn: see page.css."""
+    return st.container(
+        key=f"row-{turn.id}", horizontal=True, vertical_alignment="center", gap="xsmall"
+    )
 
 
 def _button(name: str, turn: Turn) -> bool:
-    icons = {"edit": "edit", "again": "refresh", "look": "visibility"}
+    icons = {"edit": "edit", "again": "refresh", "delete": "delete"}
     return st.button(
         text(f"turn.{name}"),
         icon=f":material/{icons[name]}:",
@@ -107,16 +117,40 @@ def _button(name: str, turn: Turn) -> bool:
     )
 
 
-def _deletion(turn: Turn) -> None:
-    st.button(
-        text("turn.delete"),
-        icon=":material/delete:",
-        help=text("turn.delete_help"),
-        type="tertiary",
-        key=f"delete-{turn.id}",
-        on_click=trouble.told(chats().delete_turn),
-        args=(owner(), turn.id),
+def _copy(turn: Turn) -> None:
+    """Draw the button by which copy.js copies an answer."""
+    words, name = (
+        html.escape(one).replace("\n", "&#10;") for one in (turn.text, text("turn.copy"))
     )
+    st.html(
+        f'<button data-copy="{words}" aria-label="{name}" title="{name}"></button>', width="content"
+    )
+
+
+def _menu(turn: Turn) -> None:
+    """Draw the menu of what is done with an answer less often."""
+    judged, about = turn.state != "note", bool(turn.about)
+    compared = comparison.is_offered(turn)
+    options = {"correct": judged, "compare": compared, "look": judged and turn.text}
+    options |= {"details": about, "delete": True}
+    chosen = st.menu_button(
+        text("turn.more"),
+        [name for name, offered in options.items() if offered],
+        format_func=lambda name: text(f"turn.{name}"),
+        icon=":material/more_horiz:",
+        type="tertiary",
+        key=f"more-{turn.id}",
+    )
+    if chosen == "correct":
+        window.open_window("turn.correct", _correct, turn.id)
+    elif chosen == "compare":
+        window.open_window("compare.heading", comparison.show, turn.id, wide=True)
+    elif chosen == "details":
+        window.open_window("turn.details", turn_details.show, turn.id)
+    elif chosen == "look":
+        explanation_dialog.show(turn)
+    elif chosen == "delete":
+        deletion.ask("turn", turn.id)
 
 
 def _versions(turn: Turn) -> None:
@@ -135,7 +169,7 @@ def _versions(turn: Turn) -> None:
             type="tertiary",
             key=f"{name}-{turn.id}",
             disabled=not inside,
-            on_click=trouble.told(chats().history.choose),
+            on_click=report_errors(chats().history.choose),
             args=(owner(), turn.siblings[other] if inside else turn.id),
         )
         if name == "previous":
@@ -146,20 +180,20 @@ def _versions(turn: Turn) -> None:
 
 def _editor(turn: Turn) -> None:
     with st.form(f"edit-{turn.id}", border=False):
-        said = st.text_area(text("turn.edit"), turn.text, label_visibility="collapsed")
+        words = st.text_area(text("turn.edit"), turn.text, label_visibility="collapsed")
         with st.container(horizontal=True):
-            asked = st.form_submit_button(text("turn.save"), type="primary")
-            left = st.form_submit_button(text("turn.cancel"))
-    if asked:
-        _try_to(lambda: chats().ask_again(owner(), turn.id, said, generation_settings()))
-    if left:
+            saved = st.form_submit_button(text("turn.save"), type="primary")
+            cancelled = st.form_submit_button(text("turn.cancel"))
+    if saved:
+        _try_to(lambda: chats().ask_again(owner(), turn.id, words, sampling_params()))
+    if cancelled:
         del st.session_state.editing
         st.rerun()
 
 
-def _try_to(ask: object) -> None:
+def _try_to(ask: Callable[[], object]) -> None:
     try:
-        ask()  # type: ignore[operator]
+        ask()
     except VQAError as error:
         st.error(plain(str(error)))
         return
@@ -168,7 +202,7 @@ def _try_to(ask: object) -> None:
 
 
 def rating(turn: Turn) -> None:
-    """Thumbs, which are kept at once."""
+    """Draw the thumbs, which are stored at once."""
     key = f"rating-{turn.id}"
 
     def rate() -> None:
@@ -176,74 +210,20 @@ def rating(turn: Turn) -> None:
         chats().history.rate(owner(), turn.id, {0: -1, 1: 1}.get(thumb, 0))
 
     st.feedback(
-        "thumbs", key=key, default={-1: 0, 1: 1}.get(turn.rating), on_change=trouble.told(rate)
+        "thumbs",
+        key=key,
+        default={-1: 0, 1: 1}.get(turn.rating),
+        on_change=report_errors(rate),
     )
 
 
-def _correction(turn: Turn) -> None:
-    with (
-        st.popover(
-            text("turn.correct"),
-            icon=":material/rate_review:",
-            help=text("turn.correct_help"),
-            type="tertiary",
-        ),
-        st.form(f"correct-{turn.id}", border=False),
-    ):
-        said = st.text_area(text("turn.correction"), turn.correction)
+def _correct(key: str) -> None:
+    """Draw the window for what an answer should have been. Raises VQAError where it is gone."""
+    turn = chats().history.turn(owner(), key)
+    st.text(turn.text)
+    with st.form(f"correction-{key}", border=False):
+        correction = st.text_area(text("turn.correction"), turn.correction)
         if st.form_submit_button(text("turn.keep"), type="primary"):
-            trouble.told(chats().history.correct)(owner(), turn.id, said)
+            report_errors(chats().history.correct)(owner(), key, correction)
+            window.close()
             st.rerun()
-
-
-def _details(turn: Turn) -> None:
-    if not turn.about:
-        return
-    about, seconds = turn.about, turn.about["seconds"]
-    with st.popover(text("turn.details"), icon=":material/info:", type="tertiary"):
-        rows = {text("turn.model"): turn.model}
-        if about["probability"] is not None:
-            rows[text("turn.probability")] = f"{about['probability']:.0%}"
-        rows[text("turn.first_token")] = text(
-            "turn.seconds", seconds=f"{seconds['first_token']:.2f}"
-        )
-        writing = seconds["total"] - seconds["first_token"]
-        if about["new_tokens"] > 1 and writing > 0:
-            rows[text("turn.speed")] = f"{(about['new_tokens'] - 1) / writing:.0f}"
-        rows[text("turn.tokens")] = text(
-            "turn.token_counts",
-            pictures=about["image_tokens"],
-            prompt=about["prompt_tokens"],
-            answer=about["new_tokens"],
-        )
-        for name, value in rows.items():
-            st.caption(name)
-            st.text(value)
-        _as_seen(turn)
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _view(path: str, model: str, _answerer: Viewing) -> Image:
-    """A picture as it reaches a model; small, and asked for at every click."""
-    return _answerer.view(load_image(path))
-
-
-def _as_seen(turn: Turn) -> None:
-    """The pictures of the conversation so far, as they reach the model that is loaded now."""
-    try:
-        answerer = host().worker().answerer
-    except VQAError:
-        return
-    if not isinstance(answerer, Viewing):
-        return
-    branch = chats().history.branch(owner(), turn.conversation, turn.id)
-    pictures = [picture for before in branch for picture in before.pictures]
-    if pictures:
-        st.caption(text("turn.as_seen"))
-    with st.container(horizontal=True):
-        for picture in pictures:
-            try:
-                seen = _view(str(picture.path), answerer.name, answerer)
-            except ImageError:
-                continue  # beside its question stands that it is gone
-            st.image(seen, width=min(_SEVERAL, seen.width), alt=picture.name)

@@ -1,4 +1,4 @@
-"""Whether answers depend on what else is in the batch, or on what the engine has kept."""
+"""Whether answers depend on the rest of the batch, or on the engine's caches."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from vqa.answering import Request, Settings
+from vqa.answering import Request, SamplingParams
 from vqa.data import read
 from vqa.engine import LocalEngine
-from vqa.images import load_image
-from vqa.prompts import Message
+from vqa.inputs.images import load_image
+from vqa.inputs.prompts import Message
 
 PHOTOS = "astronaut.png chelsea.png coffee.png rocket.jpg camera.png coins.png horse.png"
 PHOTOS += " motorcycle_left.png clock_motion.png retina.jpg"
@@ -41,7 +41,7 @@ _TOKENS = 32
 
 
 def requests_from(data: Path | None, images: Path | None, count: int) -> list[Request]:
-    """The first `count` questions of a JSONL file; without one, of photos of scikit-image."""
+    """Return the first `count` questions of a JSONL file; without one, of scikit-image's photos."""
     rows: list[tuple[tuple[str | Path, ...], str]]
     if data is not None:
         rows = [(row.images, row.question) for row in read(data, images, need_answers=False)]
@@ -58,7 +58,7 @@ def requests_from(data: Path | None, images: Path | None, count: int) -> list[Re
                 opened[path] = load_image(path)
         pictures = tuple(opened[path] for path in paths)
         message = Message("user", text, pictures)
-        requests.append(Request((message,), Settings(max_new_tokens=_TOKENS)))
+        requests.append(Request((message,), SamplingParams(max_new_tokens=_TOKENS)))
     return requests
 
 
@@ -66,15 +66,15 @@ def agreement(engine: LocalEngine, requests: Sequence[Request]) -> dict[str, int
     """Count the answers whose text is the same as when asked alone of a fresh engine."""
     alone = []
     for request in requests:
-        engine.forget()
+        engine.clear_caches()
         alone.append(engine.answer([request])[0].text)
-    engine.forget()
+    engine.clear_caches()
     batched = [answer.text for answer in engine.answer(requests)]
     reused = []
     for request in requests:
-        engine.forget()
+        engine.clear_caches()
         picture = Message("user", "Tell me about it.", request.messages[0].images)
-        engine.answer([Request((picture,), Settings(max_new_tokens=1))])
+        engine.answer([Request((picture,), SamplingParams(max_new_tokens=1))])
         reused.append(engine.answer([request])[0].text)
     return {
         "questions": len(requests),

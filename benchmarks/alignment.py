@@ -1,10 +1,10 @@
-"""What the shared space reaches, and how fast a search is.
+"""Quality of the shared space, and the speed of a search.
 
     python benchmarks/alignment.py --data-root DIR [--model NAME]
 
 DIR holds the public sets as `vqa data build mix` takes them: `flickr8k` (its dev pictures), and
 `clothing` and `caltech101`, whose pictures and labels the embedded model was not trained on.
-Vectors of pictures are kept in `--cache`, so an interrupted run goes on. Without `--data-root` only
+Vectors of pictures go to `--cache`, so an interrupted run goes on. Without `--data-root` only
 the search is measured, on random vectors.
 """
 
@@ -24,15 +24,16 @@ from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vqa import cache, fingerprint
+from training.mix.picture import Picture
+from training.mix.sets import SETS
 from vqa.alignment.classify import label_vectors
-from vqa.alignment.index import PictureIndex, Stamp
-from vqa.alignment.loading import DualEncoder, load
-from vqa.alignment.search import opened
-from vqa.data.picture import Picture
-from vqa.data.sets import SETS
+from vqa.alignment.dual_encoder import DualEncoder
+from vqa.alignment.index import FileStamp, PictureIndex
+from vqa.alignment.loading import load
+from vqa.alignment.search import load_batches
 from vqa.errors import VQAError
 from vqa.metrics.retrieval import ranks
+from vqa.utils import cache, fingerprint
 
 _DRAWS = 1000
 _SHARD = 128
@@ -44,10 +45,10 @@ def main(
     vectors: Annotated[
         int, typer.Option(help="How many pictures the searched index has.")
     ] = 100_000,
-    keep: Annotated[Path | None, typer.Option("--cache", help="Where vectors are kept.")] = None,
+    keep: Annotated[Path | None, typer.Option("--cache", help="Where vectors are cached.")] = None,
 ) -> None:
     """Measure and print."""
-    keep = keep or cache.cache_directory() / "benchmarks"
+    keep = keep or cache.cache_dir() / "benchmarks"
     try:
         if data_root is not None:
             encoder = load(model)
@@ -62,41 +63,42 @@ def main(
 
 
 def _retrieval(encoder: DualEncoder, root: Path, keep: Path) -> None:
-    found = [p for p in SETS["flickr8k"].read(root / "flickr8k") if p.official_split == "dev"]
-    texts = [caption.strip() for picture in found for caption in picture.captions]
-    owner = np.array([n for n, picture in enumerate(found) for _ in picture.captions])
-    scores = (_vectors(encoder, found, keep) @ encoder.texts(texts).T).numpy()  # [P, T]
-    own = owner[None] == np.arange(len(found))[:, None]  # [P, T]
-    typer.echo(f"Flickr8k dev: {len(found)} pictures, {len(texts)} captions")
+    pictures = [p for p in SETS["flickr8k"].read(root / "flickr8k") if p.official_split == "dev"]
+    texts = [caption.strip() for picture in pictures for caption in picture.captions]
+    owner = np.array([n for n, picture in enumerate(pictures) for _ in picture.captions])
+    scores = (_vectors(encoder, pictures, keep) @ encoder.encode_texts(texts).T).numpy()  # [P, T]
+    correct = owner[None] == np.arange(len(pictures))[:, None]  # [P, T]
+    typer.echo(f"Flickr8k dev: {len(pictures)} pictures, {len(texts)} captions")
     directions = (
-        ("text to picture", ranks(scores.T, own.T), owner),
-        ("picture to text", ranks(scores, own), np.arange(len(found))),
+        ("text to picture", ranks(scores.T, correct.T), owner),
+        ("picture to text", ranks(scores, correct), np.arange(len(pictures))),
     )
-    for direction, places, pictures in directions:
+    for direction, places, clusters in directions:
         for k in (1, 5, 10):
             hits = (places <= k).astype(np.float64)
-            typer.echo(f"  {direction} R@{k}: {_with_interval(hits, pictures)}")
+            typer.echo(f"  {direction} R@{k}: {_with_interval(hits, clusters)}")
 
 
 def _zero_shot(encoder: DualEncoder, name: str, root: Path, keep: Path) -> None:
-    """The share of pictures whose own label is the nearest; folders of one label are one class."""
-    found = list(SETS[name].read(root / name))
-    names = [picture.label.name for picture in found if picture.label is not None]
+    """Print the share of pictures whose label is the nearest; folders of one label are a class."""
+    pictures = list(SETS[name].read(root / name))
+    names = [picture.label.name for picture in pictures if picture.label is not None]
     labels = sorted(set(names))
-    places = (_vectors(encoder, found, keep) @ label_vectors(encoder, labels).T).argmax(1)
+    places = (_vectors(encoder, pictures, keep) @ label_vectors(encoder, labels).T).argmax(1)
     hits = np.array(
-        [labels[place] == own for place, own in zip(places.tolist(), names, strict=True)]
+        [labels[place] == label for place, label in zip(places.tolist(), names, strict=True)]
     )
     by_class = [hits[np.array(names) == label].mean() for label in labels]
     typer.echo(
-        f"{name}: {len(found)} pictures, {len(labels)} labels, chance {100 / len(labels):.1f} %: "
+        f"{name}: {len(pictures)} pictures, {len(labels)} labels, "
+        f"chance {100 / len(labels):.1f} %: "
         f"{_with_interval(hits.astype(np.float64), np.arange(len(hits)))} right, mean over classes "
         f"{100 * float(np.mean(by_class)):.1f} %"
     )
 
 
 def _with_interval(hits: NDArray[np.float64], pictures: NDArray[np.int64]) -> str:
-    """A share with its 95 % interval, pictures drawn with replacement."""
+    """Write a share with its 95 % interval, pictures drawn with replacement."""
     sums = np.bincount(pictures, hits)
     counts = np.bincount(pictures)
     drawn = np.random.default_rng(0).integers(len(sums), size=(_DRAWS, len(sums)))
@@ -106,9 +108,9 @@ def _with_interval(hits: NDArray[np.float64], pictures: NDArray[np.int64]) -> st
 
 
 def _vectors(encoder: DualEncoder, pictures: Sequence[Picture], keep: Path) -> Tensor:
-    """Vectors [P, d] of pictures, kept in pieces under model and paths."""
+    """Encode pictures as vectors [P, d], which are cached in pieces by model and paths."""
     paths = [picture.path for picture in pictures]
-    found = []
+    shards = []
     with Progress() as progress:
         bar = progress.add_task(pictures[0].source, total=len(paths))
         for start in range(0, len(paths), _SHARD):
@@ -117,18 +119,20 @@ def _vectors(encoder: DualEncoder, pictures: Sequence[Picture], keep: Path) -> T
             file = keep / f"{key}.safetensors"
             if not file.is_file():
                 broken: list[str] = []
-                rows = [encoder.pictures(images) for _, images in opened(part, broken.append)]
+                rows = [
+                    encoder.encode_images(images) for _, images in load_batches(part, broken.append)
+                ]
                 if broken:
                     raise VQAError(broken[0])
                 keep.mkdir(parents=True, exist_ok=True)
                 save_file({"vectors": torch.cat(rows)}, file)
-            found.append(load_file(file)["vectors"])
+            shards.append(load_file(file)["vectors"])
             progress.advance(bar, len(part))
-    return torch.cat(found)
+    return torch.cat(shards)
 
 
 def _search(count: int, dim: int = 256, queries: int = 200, top_k: int = 10) -> None:
-    """Time of a search among random vectors, and how many of the true first it finds."""
+    """Time a search among random vectors, and count the true first ones it finds."""
     random = np.random.default_rng(0)
 
     def unit(rows: int) -> NDArray[np.float32]:
@@ -143,7 +147,7 @@ def _search(count: int, dim: int = 256, queries: int = 200, top_k: int = 10) -> 
             rows = unit(min(1000, count - start))
             made.append(rows)
             names = [f"{number}.jpg" for number in range(start, start + len(rows))]
-            index.add(names, [Stamp(1, 1)] * len(rows), rows)
+            index.add(names, [FileStamp(1, 1)] * len(rows), rows)
             progress.advance(bar, len(rows))
         began = time.perf_counter()
         index.save()

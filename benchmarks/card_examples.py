@@ -19,13 +19,13 @@ import typer
 from PIL import ImageOps
 from transformers.utils.logging import disable_progress_bar
 
-from vqa.answering import Settings
+from vqa.answering import SamplingParams
 from vqa.chat import Conversation
-from vqa.checkpoints import load
 from vqa.data import read
 from vqa.engine import LocalEngine
 from vqa.errors import VQAError
-from vqa.images import load_image
+from vqa.inputs.images import load_image
+from vqa.models.checkpoints import load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUESTIONS = (
@@ -58,24 +58,24 @@ def main(
         pictures = [str(path) for path in sorted(EXAMPLES.glob("*.jpg"))]
         pictures += draw.sample(sorted(set(garments)), COLUMNS * ROWS - len(pictures))
         draw.shuffle(pictures)
-        asked = [(picture, draw.choice(QUESTIONS)) for picture in pictures]
+        pairs = [(picture, draw.choice(QUESTIONS)) for picture in pictures]
         engine = LocalEngine(load(model))
         answers = []
-        for picture, question in asked:
+        for picture, question in pairs:
             talk = Conversation().ask(question, [picture])
-            request = talk.request(Settings(max_new_tokens=48))
+            request = talk.request(SamplingParams(max_new_tokens=48))
             answers.append(engine.answer([request])[0].text)
     except VQAError as error:
         raise SystemExit(f"card_examples.py: {error}") from error
-    _show(asked, answers, out)
+    _draw(pairs, answers, out)
 
 
-def _show(asked: list[tuple[str, str]], answers: list[str], out: Path) -> None:
+def _draw(pairs: list[tuple[str, str]], answers: list[str], out: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
     figure, places = pyplot.subplots(ROWS, COLUMNS, figsize=(12, 12), layout="constrained")
-    for place, (picture, question), answer in zip(places.flat, asked, answers, strict=True):
+    for place, (picture, question), answer in zip(places.flat, pairs, answers, strict=True):
         image = load_image(picture)
         place.imshow(ImageOps.pad(image, (240, 240), color="white"))
         place.set_xticks([])

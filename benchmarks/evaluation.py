@@ -27,16 +27,16 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
-from vqa.answering import Request, Settings
-from vqa.checkpoints import Loaded, load
+from vqa.answering import Request, SamplingParams
 from vqa.data import read
 from vqa.data.example import Example
 from vqa.engine import LocalEngine
 from vqa.errors import VQAError
-from vqa.evaluation.predict import BATCH_SIZE, predict
-from vqa.files import read_jsonl
-from vqa.images import load_image
-from vqa.prompts import Message
+from vqa.evaluation.predicting import BATCH_SIZE, predict
+from vqa.inputs.images import load_image
+from vqa.inputs.prompts import Message
+from vqa.models.checkpoints import LoadedModel, load
+from vqa.utils.files import read_jsonl
 
 CAPTION = "Write a short caption for the picture."
 PER_PICTURE = 6
@@ -60,10 +60,11 @@ def main(
     disable_progress_bar()
     if threads is not None:
         torch.set_num_threads(threads)
-    settings = Settings(max_new_tokens=max_new_tokens)
+    settings = SamplingParams(max_new_tokens=max_new_tokens)
     with tempfile.TemporaryDirectory() as work:
         try:
-            loaded = load(model, device=device, dtype=dtype)
+            # without names before the questions: `generate()` has none
+            loaded = replace(load(model, device=device, dtype=dtype), classifier=None)
             kinds = _kinds(data, images, Path(work), rows)
             result = {
                 "model": model,
@@ -85,9 +86,9 @@ def main(
 
 
 def compare(
-    loaded: Loaded,
+    loaded: LoadedModel,
     examples: Sequence[Example],
-    settings: Settings,
+    settings: SamplingParams,
     batch_size: int,
     parts: int,
     work: Path,
@@ -98,7 +99,7 @@ def compare(
 
     def batched(some: Sequence[Example]) -> dict[str | int, str]:
         out.unlink(missing_ok=True)
-        engine.forget()
+        engine.clear_caches()
         predict(engine, some, out, settings, identity="benchmark", batch_size=batch_size)
         return {row["id"]: row["prediction"] for _, row in read_jsonl(out)}
 
@@ -129,7 +130,7 @@ def compare(
 
 
 @torch.inference_mode()
-def _generate(loaded: Loaded, example: Example, settings: Settings) -> str:
+def _generate(loaded: LoadedModel, example: Example, settings: SamplingParams) -> str:
     """The plain way: processor, `generate()`, decode."""
     model, processor = loaded.model, loaded.processor
     pictures = tuple(load_image(path) for path in example.images)
@@ -149,7 +150,7 @@ def _generate(loaded: Loaded, example: Example, settings: Settings) -> str:
 def _kinds(
     data: Path | None, images: Path | None, work: Path, rows: int
 ) -> dict[str, list[Example]]:
-    """The rows of each kind, by its name."""
+    """Return the rows of each kind, by its name."""
     if data is None:
         pictures = _parts_of_photos(work)
         several = [
@@ -167,17 +168,17 @@ def _kinds(
     many = [example for example in several if count[example.images] >= 5]
     order = list(first)  # whole pictures, where not all rows are taken
     many.sort(key=lambda example: order.index(example.images))
-    one = list(first.values())
+    single = list(first.values())
     kinds = {
         "five or more short questions a picture": many[:rows],
-        "one short question a picture": one[:rows],
-        "captions": [replace(example, question=CAPTION) for example in one[:rows]],
+        "one short question a picture": single[:rows],
+        "captions": [replace(example, question=CAPTION) for example in single[:rows]],
     }
-    return {name: found for name, found in kinds.items() if found}
+    return {name: examples for name, examples in kinds.items() if examples}
 
 
 def _parts_of_photos(work: Path) -> list[Path]:
-    """Photos of scikit-image, whole and cut in different ways, as files."""
+    """Write photos of scikit-image, whole and cut in different ways, as files."""
     import skimage
 
     folder = Path(skimage.__file__).parent / "data"
@@ -208,16 +209,16 @@ def show(result: dict[str, Any]) -> None:
     columns = ("rows", "pictures", "rows/s", "plain loop", "ratio", "same answers")
     for column in columns:
         table.add_column(column, justify="right")
-    for name, found in result["kinds"].items():
-        rate = found["rows_per_second"]
+    for name, kind in result["kinds"].items():
+        rate = kind["rows_per_second"]
         table.add_row(
             name,
-            str(found["rows"]),
-            str(found["pictures"]),
+            str(kind["rows"]),
+            str(kind["pictures"]),
             f"{rate['predict']:.1f}",
             f"{rate['plain']:.1f}",
-            f"{found['ratio']:.2f}",
-            f"{found['same_answers']} ({found['same_answers'] / found['rows']:.1%})",
+            f"{kind['ratio']:.2f}",
+            f"{kind['same_answers']} ({kind['same_answers'] / kind['rows']:.1%})",
         )
     Console().print(table)
 

@@ -33,21 +33,21 @@ from rich.progress import Progress
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
-from vqa.answering import Request, Settings
+from training.mix.questions.words import with_article
+from vqa.answering import Request, SamplingParams
 from vqa.chat import Conversation
-from vqa.checkpoints import Loaded, load
 from vqa.data import read
-from vqa.data.questions.words import with_article
 from vqa.engine import LocalEngine
 from vqa.errors import VQAError
 from vqa.explain import GRID
-from vqa.explain.attention import attention
-from vqa.explain.covering import pictures_of, reduced, with_pictures
+from vqa.explain.attention import attention_maps
+from vqa.explain.covering import downscaled, with_pictures
 from vqa.explain.faithfulness import deletion_and_insertion
-from vqa.explain.occlusion import occlusion
-from vqa.explain.regions import Map, seen
-from vqa.files import append_jsonl, open_jsonl, read_jsonl
-from vqa.images import load_image
+from vqa.explain.occlusion import occlusion_maps
+from vqa.explain.regions import RelevanceMap, visible_region
+from vqa.inputs.images import load_image
+from vqa.models.checkpoints import LoadedModel, load
+from vqa.utils.files import append_jsonl, open_jsonl, read_jsonl
 
 Box = tuple[float, float, float, float]  # left, top, width, height in shares of the picture
 GAUSSIANS = (0.25, 0.15)  # standard deviations, in shares of a side
@@ -64,7 +64,7 @@ class Thing:
 
     @property
     def id(self) -> str:
-        """What it is called in the file of results."""
+        """Return its name in the file of results."""
         return f"{self.path.name}/{self.name}"
 
 
@@ -72,7 +72,7 @@ def main(
     rows: Annotated[Path, typer.Option(help="Rows whose pictures are asked about.")],
     images: Annotated[Path, typer.Option(help="Root of the rows' pictures.")],
     boxes: Annotated[list[Path], typer.Option(help="Boxes in COCO's format; may be repeated.")],
-    out: Annotated[Path, typer.Option(help="Where results go; what is there is kept.")],
+    out: Annotated[Path, typer.Option(help="Where results go; what is there stays.")],
     model: Annotated[str, typer.Option(help="As for `vqa predict`.")] = "embedded",
     questions: Annotated[int, typer.Option(min=2, help="Explained by attention.")] = 200,
     occluded: Annotated[int, typer.Option(min=2, help="Also by occlusion, and scored.")] = 40,
@@ -88,87 +88,91 @@ def main(
 
 
 def measure(
-    asked: list[Thing], out: Path, file: IO[str], model: str, questions: int, occluded: int
+    candidates: list[Thing], out: Path, file: IO[str], model: str, questions: int, occluded: int
 ) -> None:
     """Ask for things, explain the answers that are right, and write down what each map reaches."""
-    known = {(row["id"], row["map"]): row for _, row in read_jsonl(out)}
+    results = {(row["id"], row["map"]): row for _, row in read_jsonl(out)}
     loaded = load(model)
-    if {row["model"] for row in known.values() if "model" in row} - {loaded.fingerprint}:
+    if {row["model"] for row in results.values() if "model" in row} - {loaded.fingerprint}:
         raise VQAError(f"{out} holds results of other weights: name another --out")
     engine = LocalEngine(loaded, prefix_bytes=64 << 20)
 
     def request_of(thing: Thing) -> Request:
         question = f"Is there {with_article(thing.name)} in the image?"
-        return Conversation().ask(question, [load_image(thing.path)]).request(Settings(8))
+        return Conversation().ask(question, [load_image(thing.path)]).request(SamplingParams(8))
 
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("attention", total=questions)
         right: list[Thing] = []
-        for thing in asked:
+        for thing in candidates:
             if len(right) == questions:
                 break
-            if (thing.id, "") not in known:
+            if (thing.id, "") not in results:
                 request = request_of(thing)
                 (answer,) = engine.answer([request])
                 yes = bool(re.fullmatch(r"yes\W*", answer.text, re.I))
                 rows = by_attention(loaded, thing, request) if yes else []
                 about = {"id": thing.id, "map": "", "right": yes}
                 append_jsonl(file, {**about, "model": loaded.fingerprint}, *rows)
-                known[thing.id, ""] = {"right": yes}
-            if known[thing.id, ""]["right"]:
+                results[thing.id, ""] = {"right": yes}
+            if results[thing.id, ""]["right"]:
                 right.append(thing)
                 progress.advance(bar)
         bar = progress.add_task("occlusion", total=occluded)
         for thing in right[:occluded]:
-            if (thing.id, "occlusion") not in known:
+            if (thing.id, "occlusion") not in results:
                 append_jsonl(file, *by_occlusion(engine, thing, request_of(thing)))
             progress.advance(bar)
 
 
-def by_attention(loaded: Loaded, thing: Thing, request: Request) -> list[dict[str, Any]]:
-    """What the map from attention reaches, and what maps reach that know nothing."""
-    (values,) = attention(loaded, request, "yes")
+def by_attention(loaded: LoadedModel, thing: Thing, request: Request) -> list[dict[str, Any]]:
+    """Measure the map from attention, and maps that do not depend on the model."""
+    (values,) = attention_maps(loaded, request, "yes")
     maps = {"attention": values, "random": chance(thing, values.shape)}
     for sigma in GAUSSIANS:
         maps[f"middle, Gaussian of {sigma}"] = gaussian(values.shape, sigma)
-    return [reached(loaded, thing, request, kind, one) for kind, one in maps.items()]
+    return [measure_map(loaded, thing, request, kind, values) for kind, values in maps.items()]
 
 
 def by_occlusion(engine: LocalEngine, thing: Thing, request: Request) -> list[dict[str, Any]]:
-    """The same of occlusion, and deletion and insertion by three kinds of maps."""
+    """Measure the map from occlusion, and deletion and insertion by three kinds of maps."""
     loaded: Any = engine.loaded
-    (picture,) = pictures_of(request)
-    small = with_pictures(request, [reduced(picture)])
-    regions = [seen(loaded.processor.image_processor, picture.size, loaded.processor.patch_size)]
-    maps = {"occlusion": occlusion(engine, small, "yes", regions, GRID, lambda _: None)[0]}
-    maps["attention"] = attention(loaded, request, "yes")[0]
+    (picture,) = request.images
+    small = with_pictures(request, [downscaled(picture)])
+    regions = [
+        visible_region(loaded.processor.image_processor, picture.size, loaded.processor.patch_size)
+    ]
+    maps = {"occlusion": occlusion_maps(engine, small, "yes", regions, GRID, lambda _: None)[0]}
+    maps["attention"] = attention_maps(loaded, request, "yes")[0]
     maps["random"] = chance(thing, maps["attention"].shape)
     rows = [
         {"id": thing.id, "map": f"{kind}, scores", "deletion": deletion, "insertion": insertion}
-        for kind, one in maps.items()
+        for kind, values in maps.items()
         for deletion, insertion in deletion_and_insertion(
-            engine, small, "yes", regions, [[one]], lambda _: None
+            engine, small, "yes", regions, [[values]], lambda _: None
         )
     ]
-    return [*rows, reached(loaded, thing, request, "occlusion", maps["occlusion"])]
+    return [*rows, measure_map(loaded, thing, request, "occlusion", maps["occlusion"])]
 
 
-def reached(
+def measure_map(
     loaded: Any, thing: Thing, request: Request, kind: str, values: np.ndarray
 ) -> dict[str, Any]:
-    """Whether the highest place of a map lies in a box, and the share of the map that does."""
-    (picture,) = pictures_of(request)
+    """Tell whether the highest place of a map lies in a box, and the share of the map that does."""
+    (picture,) = request.images
     inside = in_boxes(thing.boxes, picture.size)
-    region = seen(loaded.processor.image_processor, picture.size, loaded.processor.patch_size)
-    over = Map(values, region, picture.size).over_picture()  # [H, W]
+    region = visible_region(
+        loaded.processor.image_processor, picture.size, loaded.processor.patch_size
+    )
+    over = RelevanceMap(values, region, picture.size).over_picture()  # [H, W]
     share = float(over[inside].sum() / max(over.sum(), 1e-12))
     hit = bool(inside.flat[over.argmax()])
-    found = {"hit": hit, "share": share, "small": bool(inside.mean() < SMALL)}
-    return {"id": thing.id, "map": kind, **found}
+    figures = {"hit": hit, "share": share, "small": bool(inside.mean() < SMALL)}
+    return {"id": thing.id, "map": kind, **figures}
 
 
 def things(rows: Path, images: Path, boxes: list[Path]) -> list[Thing]:
-    """All marked things in the rows' pictures, in an order by chance."""
+    """List the marked things in the rows' pictures, in random order."""
     marked = marked_things(boxes)
     paths = {Path(example.images[0]) for example in read(rows, images) if example.images}
     pairs = sorted((path, name) for path in paths for name in marked.get(path.name, {}))
@@ -177,24 +181,24 @@ def things(rows: Path, images: Path, boxes: list[Path]) -> list[Thing]:
 
 
 def marked_things(files: list[Path]) -> dict[str, dict[str, list[Box]]]:
-    """Boxes by the picture's file name and the thing's name; crowds are left out."""
-    found: dict[str, dict[str, list[Box]]] = defaultdict(lambda: defaultdict(list))
+    """Read boxes by the picture's file name and the thing's name, without crowds."""
+    marked: dict[str, dict[str, list[Box]]] = defaultdict(lambda: defaultdict(list))
     for file in files:
         data = json.loads(file.read_text(encoding="utf-8"))
-        names = {one["id"]: one["name"] for one in data["categories"]}
-        pictures = {one["id"]: one for one in data["images"]}
-        for one in data["annotations"]:
-            picture = pictures[one["image_id"]]
-            if not one.get("iscrowd"):
-                left, top, width, height = one["bbox"]
+        names = {entry["id"]: entry["name"] for entry in data["categories"]}
+        pictures = {entry["id"]: entry for entry in data["images"]}
+        for entry in data["annotations"]:
+            picture = pictures[entry["image_id"]]
+            if not entry.get("iscrowd"):
+                left, top, width, height = entry["bbox"]
                 across, down = picture["width"], picture["height"]
                 box = (left / across, top / down, width / across, height / down)
-                found[Path(picture["file_name"]).name][names[one["category_id"]]].append(box)
-    return found
+                marked[Path(picture["file_name"]).name][names[entry["category_id"]]].append(box)
+    return marked
 
 
 def in_boxes(boxes: tuple[Box, ...], size: tuple[int, int]) -> np.ndarray:
-    """Pixels that lie in any box [H, W]."""
+    """Return which pixels lie in any box, [H, W]."""
     width, height = size
     x, y = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
     inside = np.zeros((height, width), bool)
@@ -205,7 +209,7 @@ def in_boxes(boxes: tuple[Box, ...], size: tuple[int, int]) -> np.ndarray:
 
 
 def gaussian(shape: tuple[int, ...], sigma: float) -> np.ndarray:
-    """A map that is highest in the middle."""
+    """Make a map that is highest in the middle."""
     down, along = (
         np.exp(-(((np.arange(cells) + 0.5) / cells - 0.5) ** 2) / 2 / sigma**2) for cells in shape
     )
@@ -213,34 +217,34 @@ def gaussian(shape: tuple[int, ...], sigma: float) -> np.ndarray:
 
 
 def chance(thing: Thing, shape: tuple[int, ...]) -> np.ndarray:
-    """A random map, the same for a thing each time."""
+    """Make a random map, the same for a thing each time."""
     return np.random.default_rng(list(thing.id.encode())).random(shape)
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    """A line for each kind of map, for all questions and for those of occlusion."""
+    """Make a line for each kind of map, for all questions and for those of occlusion."""
     occluded = {row["id"] for row in rows if row["map"] == "occlusion"}
     heads = ("map", "questions", "pointing game", "share in boxes")
-    shown = Table(*heads, *(f"small: {head}" for head in heads[1:]), "deletion", "insertion")
+    lines = Table(*heads, *(f"small: {head}" for head in heads[1:]), "deletion", "insertion")
     kinds = [row["map"] for row in rows if "hit" in row]
     for ids, name in ((None, ""), (occluded, ", those of occlusion")):
         for kind in dict.fromkeys(kinds):
-            found = [r for r in rows if r["map"] == kind and (ids is None or r["id"] in ids)]
-            if not found or (kind == "occlusion" and ids is None):
+            selected = [r for r in rows if r["map"] == kind and (ids is None or r["id"] in ids)]
+            if not selected or (kind == "occlusion" and ids is None):
                 continue
             scored = [r for r in rows if r["map"] == f"{kind}, scores"] if ids is not None else []
-            small = [r for r in found if r["small"]]
+            small = [r for r in selected if r["small"]]
             cells = [f"{kind}{name}"]
-            for part in (found, small):
+            for part in (selected, small):
                 cells += [str(len(part)), percent(part, "hit"), percent(part, "share")]
             for score in ("deletion", "insertion"):
                 cells.append(f"{np.mean([r[score] for r in scored]):.3f}" if scored else "")
-            shown.add_row(*cells)
-    return shown
+            lines.add_row(*cells)
+    return lines
 
 
 def percent(rows: list[dict[str, Any]], key: str) -> str:
-    """The mean in percent."""
+    """Write the mean in percent."""
     return f"{100 * np.mean([row[key] for row in rows]):.1f} %" if rows else ""
 
 

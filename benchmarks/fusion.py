@@ -3,9 +3,9 @@
     python benchmarks/fusion.py --model runs/fusion --data QUESTIONS.jsonl --images DIR
 
 One question at a time, in one run on one machine, the two models taking turns; medians. Three
-states: from the picture's bytes; with the picture's features kept; and, for the generative model
-alone, with its keys and values of the picture kept too. What the answers are worth is not told
-here: `vqa score` does that.
+states: from the picture's bytes; with the picture's features cached; and, for the generative model
+alone, with its keys and values of the picture cached too. The quality of the answers is what
+`vqa score` measures.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
-from vqa.answering import Answerer, Request, Settings
-from vqa.checkpoints import load
+from vqa.answering import Answerer, Request, SamplingParams
 from vqa.data import read
 from vqa.engine import LocalEngine
 from vqa.errors import VQAError
 from vqa.fusion import storage
 from vqa.fusion.answerer import FusionAnswerer
-from vqa.images import load_image
-from vqa.prompts import Message
+from vqa.inputs.images import load_image
+from vqa.inputs.prompts import Message
+from vqa.models.checkpoints import load
 
-_OTHER = "Describe the picture."  # asked first where keys and values of the picture are kept
+_OTHER = "Describe the picture."  # asked first where keys and values of the picture are cached
 
 
 def main(
@@ -53,13 +53,13 @@ def main(
         torch.set_num_threads(threads)
     try:
         rows = list(islice(read(data, images, need_answers=False), questions))
-        asked = [(Path(row.images[0]).read_bytes(), row.question) for row in rows]
+        pairs = [(Path(row.images[0]).read_bytes(), row.question) for row in rows]
         fusion = FusionAnswerer(storage.load(str(model), device))
         loaded = load(generative, device=device)
-        result = measure(fusion, lambda size: LocalEngine(loaded, prefix_bytes=size), asked)
+        result = measure(fusion, lambda size: LocalEngine(loaded, prefix_bytes=size), pairs)
     except VQAError as error:
         raise SystemExit(f"fusion.py: {error}") from error
-    result |= {"model": str(model), "generative": generative, "questions": len(asked)}
+    result |= {"model": str(model), "generative": generative, "questions": len(pairs)}
     result["threads"] = torch.get_num_threads()
     if as_json:
         typer.echo(json.dumps(result, indent=2))
@@ -68,7 +68,7 @@ def main(
 
 
 def measure(
-    fusion: FusionAnswerer, engine: Callable[[int], LocalEngine], asked: list[tuple[bytes, str]]
+    fusion: FusionAnswerer, engine: Callable[[int], LocalEngine], questions: list[tuple[bytes, str]]
 ) -> dict[str, Any]:
     """Median milliseconds of an answer, and how many times as fast the fusion model is."""
     plain, keeping = engine(0), engine(1 << 30)
@@ -79,33 +79,33 @@ def measure(
         what()
         times.setdefault(name, []).append(1000 * (time.perf_counter() - began))
 
-    for content, text in asked:
+    for content, text in questions:
         for name, answerer in (("fusion", fusion), ("generative", plain)):
-            answerer.forget()
+            answerer.clear_caches()
             timed(f"{name}, from bytes", lambda: answer(answerer, content, text))  # noqa: B023
             question = request(content, text)
             answerer.answer([question])  # hashing the picture counts with its features
-            timed(f"{name}, features kept", lambda: answerer.answer([question]))  # noqa: B023
-        keeping.forget()
+            timed(f"{name}, features cached", lambda: answerer.answer([question]))  # noqa: B023
+        keeping.clear_caches()
         question = request(content, text)
         keeping.answer([Request((Message("user", _OTHER, question.messages[0].images),))])
-        timed("generative, keys and values kept", lambda: keeping.answer([question]))  # noqa: B023
-    medians = {name: statistics.median(found) for name, found in times.items()}
-    kept = medians["fusion, features kept"]
+        timed("generative, keys and values cached", lambda: keeping.answer([question]))  # noqa: B023
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    fastest = medians["fusion, features cached"]
     return {
         "milliseconds": medians,
         "times_as_fast": {
             "from bytes": medians["generative, from bytes"] / medians["fusion, from bytes"],
-            "features kept": medians["generative, features kept"] / kept,
-            "keys and values kept": medians["generative, keys and values kept"] / kept,
+            "features cached": medians["generative, features cached"] / fastest,
+            "keys and values cached": medians["generative, keys and values cached"] / fastest,
         },
     }
 
 
 def request(content: bytes, text: str) -> Request:
-    """A question about a picture, to be answered in a few words."""
+    """Ask a question about a picture, to be answered in a few words."""
     message = Message("user", text, (load_image(content),))
-    return Request((message,), Settings(max_new_tokens=16))
+    return Request((message,), SamplingParams(max_new_tokens=16))
 
 
 def answer(answerer: Answerer, content: bytes, text: str) -> None:

@@ -1,4 +1,4 @@
-"""How fast answers come, beside plain transformers and beside what the machine can do at best.
+"""Speed of answers, beside plain transformers and beside the limits of the machine.
 
     python benchmarks/inference.py                      the embedded model, photos of scikit-image
     python benchmarks/inference.py --model DIR --data QUESTIONS.jsonl --images DIR
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
-from vqa.checkpoints import Loaded, load
 from vqa.engine import LocalEngine
 from vqa.errors import VQAError
-from vqa.images import load_image
+from vqa.inputs.images import load_image
+from vqa.models.checkpoints import LoadedModel, load
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "cat.jpg"
 
@@ -49,14 +50,18 @@ def main(
         torch.set_num_threads(threads)
     try:
         loaded = load(model, device=device, dtype=dtype)
-        result = measure(loaded, picture, new_tokens, repeats)
+        result: dict[str, Any] = {}
+        if loaded.classifier is not None:
+            result["short_answer"] = timing.short_answers(loaded, load_image(picture), repeats)
+        # without names before the questions: `generate()` has none
+        result |= measure(replace(loaded, classifier=None), picture, new_tokens, repeats)
         result["model"] = model
         options = ["--device", device, "--dtype", dtype]
         result["cold_start"] = timing.cold_start(picture, model, options, min(repeats, 3))
         if questions:
             fresh = load(model, device=device, dtype=dtype)  # whose answers end
-            found = agreement(LocalEngine(fresh), requests_from(data, images, questions))
-            result["agreement"] = found
+            requests = requests_from(data, images, questions)
+            result["agreement"] = agreement(LocalEngine(fresh), requests)
     except VQAError as error:
         raise SystemExit(f"inference.py: {error}") from error
     if as_json:
@@ -65,17 +70,17 @@ def main(
         show(result)
 
 
-def measure(loaded: Loaded, picture: Path, new_tokens: int, repeats: int) -> dict[str, Any]:
+def measure(loaded: LoadedModel, picture: Path, new_tokens: int, repeats: int) -> dict[str, Any]:
     """Time the engine beside `generate()` on one picture."""
     opened = load_image(picture)
     engine = timing.endless(loaded)()
     first = timing.question(timing.FIRST, [opened], new_tokens)
     second = timing.question(timing.SECOND, [opened], new_tokens)
-    before = engine.counts.prefilled_tokens
+    before = engine.stats.prefilled_tokens
     engine.answer([first])
-    middle = engine.counts.prefilled_tokens
+    middle = engine.stats.prefilled_tokens
     engine.answer([second])
-    new = engine.counts.prefilled_tokens - middle
+    new = engine.stats.prefilled_tokens - middle
     length = timing.prompt_length(loaded, second)
     as_new = timing.text_of_length(loaded, new, new_tokens)
     as_long = timing.text_of_length(loaded, length, new_tokens)
@@ -89,16 +94,16 @@ def measure(loaded: Loaded, picture: Path, new_tokens: int, repeats: int) -> dic
         if number == 1:  # the first round warms up
             runs.clear()
             encoder.clear()
-        engine.forget()
+        engine.clear_caches()
         note("first", timing.engine_run(engine, first))
         note("second", timing.engine_run(engine, second))
         note("generate", timing.generate_run(loaded, first))
         note("generate_second", timing.generate_run(loaded, second))
         for name, request in (("text_as_new", as_new), ("text_as_long", as_long)):
-            engine.forget()
+            engine.clear_caches()
             note(name, timing.engine_run(engine, request))
         encoder.append(timing.encoder_seconds(engine, opened))
-    median = {name: timing.median_run(found) for name, found in runs.items()}
+    median = {name: timing.median_run(values) for name, values in runs.items()}
     rate, plain = median["first"].tokens_per_second, median["generate"].tokens_per_second
     second_first = median["second"].first_token
     weights = timing.weight_bytes_per_token(loaded)
@@ -192,14 +197,19 @@ def show(result: dict[str, Any]) -> None:
         ms(first["text_as_long"]),
         ratio["second_question_to_text_as_long"],
     )
-    found = result.get("agreement")
-    if found:
-        count = found["questions"]
+    short = result.get("short_answer")
+    if short:
+        took, plain = short["with_names"], short["without"]
+        name = "a one-word answer with the encoder's names, beside without"
+        row(name, ms(took), ms(plain), took / plain)
+    counts = result.get("agreement")
+    if counts:
+        count = counts["questions"]
         for name, key in (
             ("answers in a batch as alone", "batched_as_single"),
-            ("answers on kept keys and values as fresh", "reused_as_fresh"),
+            ("answers on cached keys and values as fresh", "reused_as_fresh"),
         ):
-            row(name, str(found[key]), str(count), found[key] / count)
+            row(name, str(counts[key]), str(count), counts[key] / count)
     Console().print(table)
 
 

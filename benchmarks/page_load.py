@@ -1,12 +1,13 @@
-"""How the page holds many people at once: nothing lost, nothing mixed, how long they wait.
+"""The page with many people at once: nothing lost, nothing mixed, and the time they wait.
 
     python benchmarks/page_load.py                     the embedded model, 20 people, two questions
     python benchmarks/page_load.py --model DIR --people 5
 
 Starts `vqa app` where other computers reach it, so that each browser is somebody else. Every person
-has a browser context of one Chromium and a picture of their own. What the page must show is what
-the same engine says here, in this process, to the same conversation. First tokens are compared for
-one person at a time, of photos that neither has seen.
+has a browser context of one Chromium and a picture of their own. The page must show what the same
+engine answers in this process to the same conversation, in float32: a batch rounds otherwise in 16
+bits. First tokens are compared for one person at
+a time, of photos that are new to both.
 """
 
 from __future__ import annotations
@@ -36,29 +37,29 @@ from playwright.async_api import Browser, Error, Page, async_playwright, expect
 from rich.console import Console
 from rich.table import Table
 
-from vqa.answering import Answerer, Remembering, Settings
+from vqa.answering import Answerer, SamplingParams, SupportsClearing
 from vqa.chat import Conversation
-from vqa.cli.page import build_answerer
-from vqa.images import load_image
-from vqa.model_choice import Choice
+from vqa.chat.page_options import ModelChoice
+from vqa.inputs.images import load_image
+from vqa.loading import load_choice
 
 ROOT = Path(__file__).parents[1]
 QUESTIONS = ("What is in the picture?", "Describe the picture.", "What colour is it?")
 ALONE = 7  # first answers that are timed, the first of them to warm up
 PATIENCE = 300_000  # milliseconds: with many people the last waits for all others
-SETTINGS = Settings(max_new_tokens=256)  # as the page begins with
+SETTINGS = SamplingParams(max_new_tokens=256)  # as the page begins with
 # Keeps all that stood in the place of an answer before it came.
 RECORDER = """
 window.places = new Set();
 setInterval(() => {
-    for (const text of document.querySelectorAll('[data-testid=stText]'))
+    for (const text of document.querySelectorAll('[data-testid=stMarkdown]'))
         if (/^Waiting: \\d+ before you$/.test(text.innerText)) window.places.add(text.innerText);
 }, 100);
 """
 BEGUN = """
 number => {
     const message = document.querySelectorAll('[data-testid=stChatMessage]')[number];
-    const text = message && message.querySelector('[data-testid=stText]');
+    const text = message && message.querySelector('[data-testid=stMarkdown]');
     if (text && text.innerText && !/^(Waiting: |Looking )/.test(text.innerText)) return true;
     return message && message.innerText.includes('Again');  // an answer without a word
 }
@@ -75,8 +76,8 @@ class Person:
 
 
 @dataclass
-class Seen:
-    """What one person saw."""
+class Visit:
+    """What one person's browser showed."""
 
     paint: float = 0.0  # seconds from navigation until a question may be typed
     seconds: list[float] = field(default_factory=list)  # of each answer, with all waiting
@@ -84,7 +85,7 @@ class Seen:
     wrong: list[str] = field(default_factory=list)
 
 
-async def crowd(url: str, people: Sequence[Person]) -> list[Seen]:
+async def crowd(url: str, people: Sequence[Person]) -> list[Visit]:
     """Let all people open the page, ask at once, and look at it again at the end."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -96,53 +97,53 @@ async def crowd(url: str, people: Sequence[Person]) -> list[Seen]:
         )
 
 
-async def _converse(browser: Browser, url: str, person: Person, here: asyncio.Barrier) -> Seen:
-    seen, page = Seen(), await _opened(browser, url)
-    seen.paint = await _until_ready(page, url)
+async def _converse(browser: Browser, url: str, person: Person, here: asyncio.Barrier) -> Visit:
+    visit, page = Visit(), await _opened(browser, url)
+    visit.paint = await _until_ready(page, url)
     await here.wait()
     try:
-        await _talk(page, person, seen)
+        await _talk(page, person, visit)
     except (Error, AssertionError) as error:  # what `expect` raises
-        shown = await page.get_by_test_id("stMain").inner_text()
-        seen.wrong.append(f"{str(error).splitlines()[0]} The page shows {shown!r}")
+        text = await page.get_by_test_id("stMainBlockContainer").inner_text()
+        visit.wrong.append(f"{str(error).splitlines()[0]} The page shows {text!r}")
     await page.context.close()
-    return seen
+    return visit
 
 
-async def _talk(page: Page, person: Person, seen: Seen) -> None:
+async def _talk(page: Page, person: Person, visit: Visit) -> None:
     for number, question in enumerate(person.questions):
         began = time.perf_counter()
         await _ask(page, question, person.picture if number == 0 else None)
         await _answered(page, number)
-        seen.seconds.append(time.perf_counter() - began)
-    found = await page.evaluate("[...window.places]")
-    seen.places = sorted(int(re.findall(r"\d+", place)[0]) for place in found)
+        visit.seconds.append(time.perf_counter() - began)
+    places = await page.evaluate("[...window.places]")
+    visit.places = sorted(int(re.findall(r"\d+", place)[0]) for place in places)
     await page.reload()  # what is shown now comes from the history
     await _answered(page, len(person.questions) - 1)
-    said = [text.strip() for text in await _texts(page)]
+    texts = [text.strip() for text in await _texts(page)]
     expected = [
         text.strip() for pair in zip(person.questions, person.answers, strict=True) for text in pair
     ]
-    if said != expected:
-        seen.wrong.append(f"expected {expected}, seen {said}")
+    if texts != expected:
+        visit.wrong.append(f"expected {expected}, shown {texts}")
     if (count := await page.locator("[class*=st-key-open-]").count()) != 1:
-        seen.wrong.append(f"{count} conversations in the list of somebody who had one")
+        visit.wrong.append(f"{count} conversations in the list of somebody who had one")
 
 
 async def first_tokens(url: str, people: Sequence[Person]) -> list[float]:
-    """Seconds from the Enter key to the first word, one person after the other."""
+    """Time the first word from the Enter key on, one person after the other."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=chromium(), args=["--no-sandbox"]
         )
-        found = []
+        times = []
         for person in people:
             page = await _opened(browser, url)
             await _until_ready(page, url)
-            found.append(await _ask(page, person.questions[0], person.picture))
+            times.append(await _ask(page, person.questions[0], person.picture))
             await _answered(page, 0)
             await page.context.close()
-        return found
+        return times
 
 
 async def _opened(browser: Browser, url: str) -> Page:
@@ -170,10 +171,9 @@ async def _ask(page: Page, question: str, picture: bytes | None) -> float:
     number = await messages.count() + 1  # of the answer
     if picture is not None:
         file = {"name": "picture.png", "mimeType": "image/png", "buffer": picture}
+        await page.wait_for_function("window.vqaBox")  # its script takes the file
         await page.set_input_files("[data-testid=stChatInput] input[type=file]", file)
-        await expect(page.get_by_test_id("stFileChip")).to_have_count(1, timeout=PATIENCE)
-        loading = page.get_by_test_id("stFileChipIconSpinner")
-        await expect(loading).to_have_count(0, timeout=PATIENCE)
+        await expect(page.locator("[class*=st-key-remove-]")).to_have_count(1, timeout=PATIENCE)
     await box.fill(question)
     began = time.perf_counter()
     await box.press("Enter")
@@ -190,19 +190,20 @@ async def _answered(page: Page, number: int) -> None:
 
 async def _texts(page: Page) -> list[str]:
     messages = await page.get_by_test_id("stChatMessage").all()
-    return ["".join(await one.get_by_test_id("stText").all_inner_texts()) for one in messages]
+    words = "[data-testid=stText], [data-testid=stMarkdown] [data-testid=stMarkdownContainer]"
+    return ["".join(await text.locator(words).all_inner_texts()) for text in messages]
 
 
 def chromium() -> str:
-    """The browser's path."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
+    """Return the browser's path."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
         raise SystemExit("Install Chromium (Debian: apt-get install chromium).")
-    return found
+    return path
 
 
 def people_with(answerer: Answerer, count: int, questions: int) -> list[Person]:
-    """People with different cuttings of the examples, and what `answerer` says to them."""
+    """Make people with different crops of the examples, and what `answerer` answers to them."""
     paths = sorted((ROOT / "examples").glob("*.jpg"))
     people = []
     for number in range(count):
@@ -217,35 +218,35 @@ def people_with(answerer: Answerer, count: int, questions: int) -> list[Person]:
 
 
 def answers(answerer: Answerer, picture: Image.Image, questions: Sequence[str]) -> list[str]:
-    """What `answerer` says to a conversation."""
-    talk, found = Conversation(), []
+    """Answer a conversation by `answerer`."""
+    talk, texts = Conversation(), []
     for number, question in enumerate(questions):
         talk = talk.ask(question, [picture] if number == 0 else [])
-        found.append(answerer.answer([talk.request(SETTINGS)])[0].text)
-        talk = talk.answered(found[-1])
-    return found
+        texts.append(answerer.answer([talk.request(SETTINGS)])[0].text)
+        talk = talk.answered(texts[-1])
+    return texts
 
 
-def own_first_tokens(answerer: Answerer, people: Sequence[Person]) -> list[float]:
-    """Seconds until the first token of `answerer` itself, of pictures it does not remember."""
-    found = []
+def engine_first_tokens(answerer: Answerer, people: Sequence[Person]) -> list[float]:
+    """Time the first token of `answerer` itself, of pictures that are in no cache."""
+    times = []
     for person in people:
-        if isinstance(answerer, Remembering):
-            answerer.forget()
+        if isinstance(answerer, SupportsClearing):
+            answerer.clear_caches()
         talk = Conversation().ask(person.questions[0], [load_image(person.picture)])
-        found.append(answerer.answer([talk.request(SETTINGS)])[0].seconds.first_token)
-    return found
+        times.append(answerer.answer([talk.request(SETTINGS)])[0].seconds.first_token)
+    return times
 
 
 @contextmanager
 def served(model: str) -> Iterator[str]:
-    """`vqa app` for all computers, with a history of its own; its address."""
+    """Serve `vqa app` for all computers, with a new history; yield its address."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as history:
         command = [sys.executable, "-m", "vqa", "app", "--host", "0.0.0.0", "--port", str(port)]
-        command += ["--model", model, "--history", history]
+        command += ["--model", model, "--history", history, "--dtype", "float32"]
         environment = {**os.environ, "STREAMLIT_SERVER_HEADLESS": "true"}
         with subprocess.Popen(command, env=environment) as process:
             try:
@@ -266,17 +267,17 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit("The server did not come up.")
 
 
-def summary(seen: Sequence[Seen]) -> dict[str, Any]:
-    """Figures of a crowd."""
-    seconds = [one for person in seen for one in person.seconds]
+def summary(visits: Sequence[Visit]) -> dict[str, Any]:
+    """Summarise the visits of a crowd."""
+    seconds = [second for visit in visits for second in visit.seconds]
     return {
-        "people": len(seen),
+        "people": len(visits),
         "answers": len(seconds),
-        "wrong": [wrong for person in seen for wrong in person.wrong],
-        "who_saw_a_place": sum(bool(person.places) for person in seen),
-        "last_place": max((place for person in seen for place in person.places), default=0),
-        "paint_median": statistics.median(person.paint for person in seen),
-        "paint_longest": max(person.paint for person in seen),
+        "wrong": [wrong for visit in visits for wrong in visit.wrong],
+        "who_saw_a_place": sum(bool(visit.places) for visit in visits),
+        "last_place": max((place for visit in visits for place in visit.places), default=0),
+        "paint_median": statistics.median(visit.paint for visit in visits),
+        "paint_longest": max(visit.paint for visit in visits),
         "answer_median": statistics.median(seconds),
         "answer_longest": max(seconds),
     }
@@ -292,18 +293,20 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, no table.")] = False,
 ) -> None:
     """Measure, print, and fail where an answer is wrong."""
-    answerer = build_answerer(Choice(model))
+    answerer = load_choice(ModelChoice(model, dtype="float32"))
     crowd_of = people_with(answerer, people, questions)
     alone = people_with(answerer, people + ALONE, 1)[-ALONE:]  # with pictures nobody else has
-    own = own_first_tokens(answerer, alone)
+    engine = engine_first_tokens(answerer, alone)
     if url is None:
         with served(model) as url:
             result, page = _measure(url, crowd_of, alone)
     else:
         result, page = _measure(url, crowd_of, alone)
-    own += own_first_tokens(answerer, alone)  # before and after: the machine may have other work
+    engine += engine_first_tokens(
+        answerer, alone
+    )  # before and after: the machine may have other work
     result["first_token_page"] = statistics.median(page)
-    result["first_token_engine"] = statistics.median(own)
+    result["first_token_engine"] = statistics.median(engine)
     if result["first_token_engine"]:  # some answerers do not tell
         result["first_token_ratio"] = result["first_token_page"] / result["first_token_engine"]
     if as_json:
@@ -311,8 +314,8 @@ def main(
     else:
         table = Table("what", "figure", title=f"{model}: {people} people, {questions} questions")
         for name, value in result.items():
-            shown = f"{value:.2f}" if isinstance(value, float) else str(value)
-            table.add_row(name.replace("_", " "), shown)
+            figure = f"{value:.2f}" if isinstance(value, float) else str(value)
+            table.add_row(name.replace("_", " "), figure)
         Console().print(table)
     if result["wrong"]:
         raise SystemExit(1)
@@ -321,7 +324,7 @@ def main(
 def _measure(
     url: str, people: Sequence[Person], alone: Sequence[Person]
 ) -> tuple[dict[str, Any], list[float]]:
-    """Figures of the crowd, and the first tokens of somebody alone after a warm-up."""
+    """Measure the crowd, and the first tokens of somebody alone after a warm-up."""
     page = asyncio.run(first_tokens(url, alone))[1:]
     paint = asyncio.run(_paint(url))
     return {"paint_alone": paint, **summary(asyncio.run(crowd(url, people)))}, page

@@ -1,4 +1,4 @@
-"""What `inference.py` measures, one function for each line of its table. All times in seconds."""
+"""Measurements of `inference.py`, one function for each line of its table. Times in seconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ import torch
 from PIL import Image
 from transformers.generation.streamers import BaseStreamer
 
-from vqa.answering import Request, Settings
-from vqa.checkpoints import Loaded
+from vqa.answering import Request, SamplingParams
 from vqa.engine import LocalEngine
-from vqa.prompts import Message, encode
+from vqa.inputs.prompts import Message, encode
+from vqa.models.checkpoints import LoadedModel
 
 FIRST = "Describe the picture: what is in the foreground, and what is behind it?"
 SECOND = "Is there a person in the picture, and if there is one, what is it doing there, with what?"
+SHORT = "Is there a person in the picture? Answer the question using a single word or phrase."
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class Run:
 
 
 def question(text: str, images: Sequence[Image.Image], new_tokens: int) -> Request:
-    """A conversation of one question."""
-    return Request((Message("user", text, tuple(images)),), Settings(max_new_tokens=new_tokens))
+    """Make a request of one question."""
+    return Request(
+        (Message("user", text, tuple(images)),), SamplingParams(max_new_tokens=new_tokens)
+    )
 
 
 def median_run(runs: Sequence[Run]) -> Run:
-    """The median of both figures."""
+    """Return the median of both figures."""
     return Run(
         statistics.median(run.first_token for run in runs),
         statistics.median(run.tokens_per_second for run in runs),
@@ -46,13 +49,13 @@ def median_run(runs: Sequence[Run]) -> Run:
 
 
 def cold_start(picture: Path, model: str, options: Sequence[str], repeats: int) -> dict[str, float]:
-    """From the start of a process `vqa ask` to its first token, and to its end; the best of some.
+    """Time a process `vqa ask` from its start to its first token, and to its end; the best of some.
 
     One more run goes before, so that the disk's cache is warm.
     """
     command = [sys.executable, "-m", "vqa", "ask", str(picture), "What is in the picture?"]
     command += ["--model", model, *options]
-    found = []
+    times = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
         with subprocess.Popen(
@@ -65,15 +68,36 @@ def cold_start(picture: Path, model: str, options: Sequence[str], repeats: int) 
             problem = process.stderr.read().decode()
         if process.returncode:
             raise SystemExit(f"{' '.join(command)} failed: {problem.strip()}")
-        found.append((first, time.perf_counter() - began))
+        times.append((first, time.perf_counter() - began))
     return {
-        "first_token": min(first for first, _ in found[1:]),
-        "total": min(total for _, total in found[1:]),
+        "first_token": min(first for first, _ in times[1:]),
+        "total": min(total for _, total in times[1:]),
     }
 
 
+def short_answers(loaded: LoadedModel, image: Image.Image, repeats: int) -> dict[str, float]:
+    """Time a one-word answer about a new picture with the encoder's names before it, and without.
+
+    The two take turns; the medians in seconds, under "with_names" and "without".
+    """
+    engines = {
+        "with_names": LocalEngine(loaded),
+        "without": LocalEngine(replace(loaded, classifier=None)),
+    }
+    request = question(SHORT, [image], 8)
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for number in range(repeats + 1):
+        for name, engine in engines.items():
+            engine.clear_caches()
+            began = time.perf_counter()
+            engine.answer([request])
+            if number:  # the first round warms up
+                times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
 def memory_bandwidth(device: torch.device) -> float:
-    """Bytes a second that can be read, by summing a buffer far larger than the caches; the best."""
+    """Measure bytes read a second, by summing a buffer far larger than the caches; the best."""
     buffer = torch.ones(1 << 26, device=device)  # 256 MiB
     best = float("inf")
     for _ in range(8):
@@ -84,8 +108,8 @@ def memory_bandwidth(device: torch.device) -> float:
     return buffer.nbytes / best
 
 
-def weight_bytes_per_token(loaded: Loaded) -> int:
-    """Bytes of weights that one token reads: all layers and the head; embeddings are one row."""
+def weight_bytes_per_token(loaded: LoadedModel) -> int:
+    """Count the bytes of weights that a token reads: all layers and the head, no embeddings."""
     text = loaded.model.model.language_model
     embeddings = {id(p) for p in loaded.model.get_input_embeddings().parameters()}
     layers = sum(p.nbytes for p in text.parameters() if id(p) not in embeddings)
@@ -102,10 +126,10 @@ def engine_run(engine: LocalEngine, request: Request) -> Run:
 
 def encoder_seconds(engine: LocalEngine, picture: Image.Image) -> float:
     """Prepare the pixels of a picture, encode and project them."""
-    engine.forget()
-    before = engine.counts.encoder_seconds
+    engine.clear_caches()
+    before = engine.stats.encoder_seconds
     engine.answer([question(FIRST, [picture], 1)])
-    return engine.counts.encoder_seconds - before
+    return engine.stats.encoder_seconds - before
 
 
 class _Clock(BaseStreamer):  # type: ignore[misc]
@@ -119,11 +143,11 @@ class _Clock(BaseStreamer):  # type: ignore[misc]
         pass
 
 
-def inputs(loaded: Loaded, request: Request) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """What `generate()` takes: ids [1, L], and the pictures' pixels where there are pictures."""
+def inputs(loaded: LoadedModel, request: Request) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Prepare the inputs of `generate()`: ids [1, L], and pixels where there are pictures."""
     model, processor = loaded.model, loaded.processor
     ids = torch.tensor([encode(processor, request.messages, add_generation_prompt=True).input_ids])
-    images = [image for message in request.messages for image in message.images]
+    images = request.images
     pixels = {}
     if images:
         prepared = processor.image_processor(images, return_tensors="pt")
@@ -132,8 +156,8 @@ def inputs(loaded: Loaded, request: Request) -> tuple[torch.Tensor, dict[str, to
 
 
 @torch.inference_mode()
-def generate_run(loaded: Loaded, request: Request) -> Run:
-    """The same answer by transformers: processor, then plain `generate()`."""
+def generate_run(loaded: LoadedModel, request: Request) -> Run:
+    """Answer the same by transformers: processor, then plain `generate()`."""
     model, clock = loaded.model, _Clock()
     began = time.perf_counter()
     ids, pixels = inputs(loaded, request)
@@ -149,8 +173,8 @@ def generate_run(loaded: Loaded, request: Request) -> Run:
     return Run(first - began, len(rest) / (rest[-1] - first) if rest else float("nan"))
 
 
-def text_of_length(loaded: Loaded, length: int, new_tokens: int) -> Request:
-    """A question without a picture whose prompt has `length` tokens, or a few more."""
+def text_of_length(loaded: LoadedModel, length: int, new_tokens: int) -> Request:
+    """Make a question without a picture whose prompt has `length` tokens, or a few more."""
     words = (FIRST + " " + SECOND).split()
     for count in range(1, length + 1):
         text = " ".join(words[i % len(words)] for i in range(count))
@@ -160,12 +184,12 @@ def text_of_length(loaded: Loaded, length: int, new_tokens: int) -> Request:
     return request
 
 
-def prompt_length(loaded: Loaded, request: Request) -> int:
-    """Tokens of a prompt, pictures included."""
+def prompt_length(loaded: LoadedModel, request: Request) -> int:
+    """Count the tokens of a prompt, pictures included."""
     return len(encode(loaded.processor, request.messages, add_generation_prompt=True).input_ids)
 
 
-def endless(loaded: Loaded) -> Callable[[], LocalEngine]:
+def endless(loaded: LoadedModel) -> Callable[[], LocalEngine]:
     """Make engine and `generate()` answer to the limit, so that as many tokens are compared.
 
     Returns what makes such an engine.

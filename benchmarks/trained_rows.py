@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vqa.files import atomic_write, read_jsonl
+from vqa.utils.files import atomic_write, read_jsonl
 
 QUESTIONS, CAPTIONED = 500, 400
 
@@ -30,13 +30,13 @@ def main(
     """Draw questions of DAQUAR, and pictures of Flickr8k with all their captions."""
     rows = [row for _, row in read_jsonl(mix / "train.jsonl")]
     draw = random.Random(1)
-    asked = [row for row in rows if (row["source"], row["task"]) == ("daquar", "questions")]
+    questions = [row for row in rows if (row["source"], row["task"]) == ("daquar", "questions")]
     captions: dict[str, list[str]] = {}
     for row in rows:
         if (row["source"], row["task"]) == ("flickr8k", "captions"):
             captions.setdefault(row["image"], []).extend(row["answers"])
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / "daquar.jsonl", draw.sample(asked, QUESTIONS))
+    _write(out / "daquar.jsonl", draw.sample(questions, QUESTIONS))
     _write(
         out / "captions.jsonl",
         (

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -21,17 +22,42 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
+FUZZ_EXAMPLES = 25  # of each property test in an ordinary run: a second or two
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of our own."""
     parser.addoption("--screenshots", metavar="DIR", help="where browser tests leave pictures")
+    parser.addoption(
+        "--fuzz-examples",
+        type=int,
+        metavar="N",
+        help="hostile inputs that each property test marked `fuzz` tries, drawn anew each time "
+        f"(by default {FUZZ_EXAMPLES}, always the same ones)",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs Chromium unless it is asked for, and what needs a GPU without one."""
-    skipped = {}
-    if "browser" not in (config.getoption("markexpr") or ""):
-        skipped["browser"] = pytest.mark.skip(reason="run apart: pytest -m browser")
+    """Leave out what needs Chromium or much time unless it is asked for, and a GPU without one.
+
+    Of the tests marked `fuzz`, property tests always run, with few examples or as many as are asked
+    for; the others start a process for each input.
+    """
+    skipped = {
+        name: pytest.mark.skip(reason=f"run apart: pytest -m {name}")
+        for name in ("browser", "slow")
+        if name not in (config.getoption("markexpr") or "")
+    }
+    fuzzing = "fuzz" in (config.getoption("markexpr") or "")
+    examples = config.getoption("fuzz_examples") or FUZZ_EXAMPLES
+    for item in items:
+        if item.get_closest_marker("fuzz") is None:
+            continue
+        if not getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            if not fuzzing:
+                item.add_marker(pytest.mark.skip(reason="run apart: pytest -m fuzz"))
+        elif item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(600 + 5 * examples))
     if any(item.get_closest_marker("gpu") for item in items):
         import torch
 
@@ -87,9 +113,27 @@ def examples() -> Path:
     return Path(__file__).parents[1] / "examples"
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     # a shell's background job begins with Ctrl+C ignored, and so would all that the tests start
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    examples = config.getoption("fuzz_examples")
+    settings.register_profile(
+        "fuzz",
+        max_examples=examples or FUZZ_EXAMPLES,
+        derandomize=examples is None,
+        deadline=None,  # `tests.fuzz.limits` has one of the processor's time
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Tell what hostile inputs took, where a number of them was asked for."""
+    from tests.fuzz.limits import SPENT
+
+    if config.getoption("fuzz_examples"):
+        terminalreporter.section("hostile inputs")
+        for name, spent in SPENT.items():
+            terminalreporter.write_line(f"{name}: {spent}")
 
 
 @pytest.fixture(scope="module")

@@ -38,15 +38,15 @@ def judge(
     uploads = [(f"{number}.png", content) for number, content in enumerate(pictures)]
     parent = branch[-1].id if branch else None
     asked = history.add_question(owner, key, parent, question, uploads)
-    said = history.add_answer(owner, asked, model)
+    reply = history.add_answer(owner, asked, model)
     about = {"finish": finish, "probability": None, "seconds": {"first_token": 0.1, "total": 0.2}}
     about |= {"image_tokens": 1, "prompt_tokens": 2, "new_tokens": 3}
-    history.finish(said, answer, state, about)  # type: ignore[arg-type]
+    history.finish(reply, answer, state, about)  # type: ignore[arg-type]
     if rating:
-        history.rate(owner, said, rating)
+        history.rate(owner, reply, rating)
     if correction:
-        history.correct(owner, said, correction)
-    return key, said
+        history.correct(owner, reply, correction)
+    return key, reply
 
 
 def several(directory: Path) -> History:

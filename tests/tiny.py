@@ -25,8 +25,9 @@ from tests.tiny_text import (
     byte_level_tokenizer,
     llama_tokenizer,
 )
-from vqa.checkpoints import load
-from vqa.encoders import TimmVisionModel
+from vqa.inputs.tiles import grid_pinpoints
+from vqa.models.checkpoints import load
+from vqa.models.encoders import TimmVisionModel
 
 Names = Literal["old", "new"]
 _MEAN, _STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
@@ -291,4 +292,17 @@ def lora(base: Path, directory: Path) -> Path:
     adapted = get_peft_model(load(str(base), dtype="float32").model, config)
     adapted.peft_config["default"].base_model_name_or_path = str(base)
     adapted.save_pretrained(directory)
+    return directory
+
+
+def with_tiles(directory: Path, tiles: int = 4) -> Path:
+    """Let the LLaVA model in `directory` cut large pictures into up to so many tiles."""
+    path = directory / "preprocessor_config.json"
+    if not path.exists():  # transformers 5 writes the image processor into the other's file
+        path = directory / "processor_config.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    settings = record.get("image_processor", record)
+    side = settings["size"].get("height") or settings["size"]["shortest_edge"]
+    settings["image_grid_pinpoints"] = grid_pinpoints(tiles, (side, side))
+    _write_json(path, record)
     return directory

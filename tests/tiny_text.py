@@ -64,6 +64,26 @@ INST = (
     "{{ ' ' }}{% generation %}{{ text + ' ' + eos_token }}{% endgeneration %}"
     "{% else %}{{ '<<SYS>>\n' + text + '\n<</SYS>>\n\n' }}{% endif %}{% endfor %}"
 )
+# The parts of a message in their order, as SmolVLM, Pixtral and the templates of newer models have
+# them; the second trims each part of a text.
+PARTS_CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] }}"
+    "{{ ':' if message['content'][0]['type'] == 'image' else ': ' }}"
+    "{% if message['role'] == 'assistant' %}{% generation %}"
+    "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{{ '<|im_end|>' }}"
+    "{% endgeneration %}{% else %}{% for part in message['content'] %}"
+    "{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}{{ '<|im_end|>' }}"
+    "{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant: ' }}{% endif %}"
+)
+PARTS_INST = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '[INST] ' }}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<image>\n' }}"
+    "{% else %}{{ part['text'] | trim }}{% endif %}{% endfor %}{{ ' [/INST]' }}"
+    "{% elif message['role'] == 'assistant' %}{{ ' ' }}{% generation %}"
+    "{{ message['content'][0]['text'] | trim + ' ' + eos_token }}{% endgeneration %}"
+    "{% else %}{{ message['content'][0]['text'] + '\n\n' }}{% endif %}{% endfor %}"
+)
 # A text model's template: message contents are strings, pictures unknown, default system prompt.
 TEXT_CHATML = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -110,7 +130,9 @@ def byte_level_tokenizer(*, image: bool = True) -> PreTrainedTokenizerFast:
     )
 
 
-def llama_tokenizer(*, legacy: bool = True, normalized: bool = False) -> PreTrainedTokenizerFast:
+def llama_tokenizer(
+    *, legacy: bool = True, normalized: bool = False, image: bool = True
+) -> PreTrainedTokenizerFast:
     """Llama's kind: metaspace, byte fallback, a beginning-of-text token put in front.
 
     `legacy` puts a space before the text after every special token, as Llama 1 and 2 do;
@@ -149,7 +171,7 @@ def llama_tokenizer(*, legacy: bool = True, normalized: bool = False) -> PreTrai
         single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
     )
     special = {"unk_token": markers[0], "bos_token": markers[1], "eos_token": markers[2]}
-    return _wrap(rebuilt, {**special, "pad_token": markers[0]})
+    return _wrap(rebuilt, {**special, "pad_token": markers[0]}, image=image)
 
 
 def unigram_tokenizer() -> PreTrainedTokenizerFast:

@@ -1,56 +1,52 @@
 """Answer questions about pictures: chat, fine-tune and evaluate.
 
-`import vqa` is all that plain transformers needs to open a model directory with this package's own
-vision tower (`AutoModel`, `LlavaForConditionalGeneration` and so on), whichever of the two is
-imported first. It costs next to nothing: torch and transformers are imported where they are used.
+    from vqa import ask, load
+
+    model = load("embedded")
+    print(ask(model, "What animal is this?", "examples/cat.jpg").text)
+
+These names are the public face; everything else may change. Importing this package costs next to
+nothing: torch and transformers are imported where they are used.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from vqa.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+    from vqa.answering import Answer, Answerer
+
+__all__ = ["__version__", "ask", "load"]
 
 
-class _WhenTransformersIsImported:
-    """Import hook that registers the vision tower right after transformers has been imported.
+def load(model: str = "embedded", **options: Any) -> Answerer:
+    """Load a model that answers: `embedded`, a model's or run's directory, or a hub id.
 
-    transformers offers no way to announce a class without importing transformers, which takes
-    seconds that `vqa --help` does not have.
+    `options` are those of `vqa.loading.load`: adapter, device, dtype, quantize. Raises
+    `vqa.errors.InputError` for what is no model.
     """
+    from vqa.loading import load
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name != "transformers":
-            return None
-        others = (finder for finder in sys.meta_path if finder is not self)
-        found = (finder.find_spec(name, path, target) for finder in others)
-        spec = next((spec for spec in found if spec is not None), None)
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
-
-        def execute_and_register(module: ModuleType) -> None:
-            execute(module)
-            if self in sys.meta_path:
-                sys.meta_path.remove(self)
-            _register()
-
-        spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
-        return spec
+    return load(model, **options)
 
 
-def _register() -> None:
-    import vqa.encoders  # noqa: F401  (registers with AutoConfig and AutoModel)
+def ask(
+    model: Answerer, question: str, *pictures: str | Path | Image.Image, **settings: Any
+) -> Answer:
+    """Ask one question about pictures, greedily unless `settings` say otherwise.
 
+    `settings` are those of `vqa.answering.SamplingParams`: max_new_tokens, temperature, top_p,
+    seed, num_beams, length_penalty. For several turns see `vqa.chat.Conversation`. Raises
+    `vqa.errors.InputError` for a picture that cannot be read.
+    """
+    from vqa.answering import SamplingParams
+    from vqa.chat import Conversation
 
-if "transformers" in sys.modules:
-    _register()
-else:
-    sys.meta_path.insert(0, _WhenTransformersIsImported())
+    talk = Conversation().ask(question, pictures)
+    return model.answer([talk.request(SamplingParams(**settings))])[0]

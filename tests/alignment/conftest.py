@@ -10,7 +10,7 @@ from PIL import Image
 from tests import tiny as tiny_llava
 from tests.alignment import tiny
 from vqa.alignment import loading
-from vqa.alignment.loading import DualEncoder
+from vqa.alignment.dual_encoder import DualEncoder
 
 COLOURS = ("red", "blue", "green", "black", "white", "yellow")
 

@@ -9,9 +9,10 @@ import torch
 
 from vqa.alignment import loading
 from vqa.alignment.classify import Classifier, similarities
-from vqa.alignment.loading import DualEncoder, embedded_directory
+from vqa.alignment.dual_encoder import DualEncoder
+from vqa.alignment.loading import embedded_directory
 from vqa.errors import InputError
-from vqa.images import load_image
+from vqa.inputs.images import load_image
 
 pytestmark = pytest.mark.weights
 
@@ -29,15 +30,15 @@ def test_what_ships_is_small() -> None:
 def test_it_knows_a_cat_and_a_cup(embedded: DualEncoder, examples: Path) -> None:
     classifier = Classifier(embedded, ["cat", "dog", "cup of coffee", "bicycle", "beach"])
     for name, label in (("cat.jpg", "cat"), ("coffee.jpg", "cup of coffee")):
-        best = classifier.of(load_image(examples / name))[0]
+        best = classifier.classify(load_image(examples / name))[0]
         assert best.label == label and best.probability > 0.5
 
 
 @pytest.mark.parametrize("word", ["猫", "火箭", "红色的狗"])
 def test_words_that_it_does_not_know_are_refused(embedded: DualEncoder, word: str) -> None:
     with pytest.raises(InputError, match=f"does not know '{word}'"):
-        embedded.texts(["a cat", f"a photo of {word}."])
-    embedded.texts(["café ☕, Кот"])  # signs are passed over, and letters spelled
+        embedded.encode_texts(["a cat", f"a photo of {word}."])
+    embedded.encode_texts(["café ☕, Кот"])  # signs are passed over, and letters spelled
 
 
 def test_a_caption_fits_its_own_picture(embedded: DualEncoder, examples: Path) -> None:
@@ -50,13 +51,13 @@ def test_a_caption_fits_its_own_picture(embedded: DualEncoder, examples: Path) -
 
 
 def test_the_text_part_knows_what_means_the_same(embedded: DualEncoder) -> None:
+    from vqa.alignment.dual_encoder import tokenize
     from vqa.alignment.joint import sentence_vectors
-    from vqa.alignment.loading import tokens_of
 
     texts = ["a man rides a bike", "a person is cycling", "stock prices fell on Monday"]
     with torch.inference_mode():
-        tokens = tokens_of(embedded.tokenizer, texts)
+        tokens = tokenize(embedded.tokenizer, texts)
         vectors = sentence_vectors(embedded.model.text_tower, **tokens)
     same, other = vectors[0] @ vectors[1:].T
     assert float(same) > 0.6 > 0.3 > float(other)
-    assert embedded.longest == 256
+    assert embedded.max_length == 256

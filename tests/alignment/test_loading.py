@@ -14,8 +14,8 @@ from transformers import AutoModel, AutoProcessor, AutoTokenizer
 from tests import tiny as tiny_llava
 from tests.alignment import tiny
 from vqa.alignment import loading
-from vqa.alignment.joint import Shape
-from vqa.alignment.loading import DualEncoder
+from vqa.alignment.dual_encoder import DualEncoder
+from vqa.alignment.joint import HeadConfig
 from vqa.errors import InputError
 
 TEXTS = ["a red square", "a picture of a blue square in a box"]
@@ -31,14 +31,14 @@ def test_clip_gives_what_transformers_gives(clip: Path, encoder: DualEncoder) ->
     pixels = encoder.image_processor(pictures(), return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         whole = model(**inputs, pixel_values=pixels)
-    ours = encoder.pictures(pictures()) @ encoder.texts(TEXTS).T
+    ours = encoder.encode_images(pictures()) @ encoder.encode_texts(TEXTS).T
     torch.testing.assert_close(encoder.scale * ours, whole.logits_per_image)
     assert encoder.dim == 16
 
 
 def test_siglip_texts_are_filled_up_as_in_training(tmp_path: Path) -> None:
     directory = tiny.siglip(tmp_path / "siglip")
-    found = loading.load(str(directory), "cpu")
+    encoder = loading.load(str(directory), "cpu")
     model, tokenizer = (
         AutoModel.from_pretrained(directory),
         AutoTokenizer.from_pretrained(directory),
@@ -46,24 +46,26 @@ def test_siglip_texts_are_filled_up_as_in_training(tmp_path: Path) -> None:
     ids = tokenizer(TEXTS, padding="max_length", max_length=48, return_tensors="pt").input_ids
     with torch.no_grad():
         expected = model.get_text_features(input_ids=ids).pooler_output
-    torch.testing.assert_close(found.texts(TEXTS), torch.nn.functional.normalize(expected, dim=-1))
+    torch.testing.assert_close(
+        encoder.encode_texts(TEXTS), torch.nn.functional.normalize(expected, dim=-1)
+    )
     # alone or beside a longer one, a text is the same
-    torch.testing.assert_close(found.texts(TEXTS[:1]), found.texts(TEXTS)[:1])
-    assert AutoProcessor is not None and found.pictures(pictures()).shape == (3, 24)
+    torch.testing.assert_close(encoder.encode_texts(TEXTS[:1]), encoder.encode_texts(TEXTS)[:1])
+    assert AutoProcessor is not None and encoder.encode_images(pictures()).shape == (3, 24)
 
 
 def test_a_text_is_the_same_beside_a_longer_one(towers: tuple[str, str]) -> None:
-    found = loading.compose(*towers, Shape(dim=8))
-    torch.testing.assert_close(found.texts(TEXTS[:1]), found.texts(TEXTS)[:1])
+    encoder = loading.compose(*towers, HeadConfig(dim=8))
+    torch.testing.assert_close(encoder.encode_texts(TEXTS[:1]), encoder.encode_texts(TEXTS)[:1])
 
 
 def trained(towers: tuple[str, str], out: Path, seed: int = 0, **shape: object) -> DualEncoder:
     vision, text = towers
-    found = loading.compose(vision, text, Shape.model_validate({"dim": 8, **shape}), seed)
+    encoder = loading.compose(vision, text, HeadConfig.model_validate({"dim": 8, **shape}), seed)
     out.mkdir()
-    base = loading.bases(found)
-    loading.save(found, out, vision=vision, text=text, base=base)
-    return found
+    base = loading.base_fingerprints(encoder)
+    loading.save(encoder, out, vision=vision, text=text, base=base)
+    return encoder
 
 
 @pytest.mark.parametrize("shape", [{}, {"projector": "linear"}, {"loss": "sigmoid"}])
@@ -73,10 +75,10 @@ def test_saved_and_loaded_it_is_the_same(
     made = trained(towers, tmp_path / "run", seed=5, **shape)
     made.model.eval()
     again = loading.load(str(tmp_path / "run"), "cpu")
-    torch.testing.assert_close(again.pictures(pictures()), made.pictures(pictures()))
-    torch.testing.assert_close(again.texts(TEXTS), made.texts(TEXTS))
+    torch.testing.assert_close(again.encode_images(pictures()), made.encode_images(pictures()))
+    torch.testing.assert_close(again.encode_texts(TEXTS), made.encode_texts(TEXTS))
     assert again.fingerprint == made.fingerprint
-    assert again.longest == 24
+    assert again.max_length == 24
 
 
 def test_only_what_was_trained_is_saved(towers: tuple[str, str], tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_only_what_was_trained_is_saved(towers: tuple[str, str], tmp_path: Path)
     names = set(load_file(tmp_path / "run" / "model.safetensors"))
     assert not any(name.startswith(("vision_tower", "text_tower")) for name in names)
     made.model.vision_tower.requires_grad_(True)
-    assert any(name.startswith("vision_tower.backbone") for name in made.model.trained())
+    assert any(name.startswith("vision_tower.backbone") for name in made.model.trained_state())
 
 
 def test_another_base_is_refused(towers: tuple[str, str], tmp_path: Path) -> None:
@@ -102,9 +104,9 @@ def test_another_base_is_refused(towers: tuple[str, str], tmp_path: Path) -> Non
 def test_too_long_says_how_many_tokens(encoder: DualEncoder) -> None:
     text = "a" * 60
     with pytest.raises(InputError, match=r"has 62 tokens, but .* takes 48"):
-        encoder.texts([text])
+        encoder.encode_texts([text])
     with pytest.raises(InputError, match="empty"):
-        encoder.texts([" "])
+        encoder.encode_texts([" "])
 
 
 def test_what_is_no_dual_encoder_is_refused(
@@ -137,6 +139,6 @@ def test_damaged_heads_are_refused(towers: tuple[str, str], tmp_path: Path) -> N
 
 def test_a_tower_of_transformers_pools_itself(tmp_path: Path, towers: tuple[str, str]) -> None:
     vision = tiny_llava.vision(tmp_path / "vit", "vit")
-    found = loading.compose(str(vision), towers[1], Shape(dim=4))
-    found.model.eval()
-    assert found.pictures(pictures()).shape == (3, 4)
+    encoder = loading.compose(str(vision), towers[1], HeadConfig(dim=4))
+    encoder.model.eval()
+    assert encoder.encode_images(pictures()).shape == (3, 4)

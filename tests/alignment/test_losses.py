@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.cli.run import environment
-from vqa.alignment.losses import alike, contrastive, gathered, sigmoid
+from vqa.alignment.losses import contrastive_loss, duplicate_pairs, gather_rows, sigmoid_loss
 
 
 def unit(rows: int, seed: int) -> torch.Tensor:
@@ -25,7 +25,7 @@ def test_contrastive_is_clips_loss() -> None:
         for row in range(5):
             logits = [7.0 * float(own[row] @ other) for other in others]
             expected += (math.log(sum(map(math.exp, logits))) - logits[row]) / 10
-    assert math.isclose(float(contrastive(pictures, texts, scale)), expected, rel_tol=1e-5)
+    assert math.isclose(float(contrastive_loss(pictures, texts, scale)), expected, rel_tol=1e-5)
 
 
 def test_sigmoid_is_siglips_loss() -> None:
@@ -35,26 +35,26 @@ def test_sigmoid_is_siglips_loss() -> None:
         for j in range(4):
             logit = 5 * float(pictures[i] @ texts[j]) - 2
             expected += math.log1p(math.exp(-logit if i == j else logit)) / 4
-    found = sigmoid(pictures, texts, torch.tensor(5.0), torch.tensor(-2.0))
-    assert math.isclose(float(found), expected, rel_tol=1e-5)
+    loss = sigmoid_loss(pictures, texts, torch.tensor(5.0), torch.tensor(-2.0))
+    assert math.isclose(float(loss), expected, rel_tol=1e-5)
 
 
 def test_captions_of_a_picture_and_equal_captions_are_no_negatives() -> None:
-    left_out = alike(torch.tensor([0, 0, 1, 2]), torch.tensor([5, 6, 7, 7]))
+    left_out = duplicate_pairs(torch.tensor([0, 0, 1, 2]), torch.tensor([5, 6, 7, 7]))
     assert left_out.nonzero().tolist() == [[0, 1], [1, 0], [2, 3], [3, 2]]
     pictures, texts, scale = unit(4, 0), unit(4, 1), torch.tensor(3.0)
     texts.requires_grad_()
-    loss = contrastive(pictures[:2], texts[:2], scale, left_out[:2, :2])
+    loss = contrastive_loss(pictures[:2], texts[:2], scale, left_out[:2, :2])
     assert float(loss.detach()) == 0.0  # each is compared with itself alone
     bias = torch.tensor(0.0)
-    some = sigmoid(pictures[:2], texts[:2], scale, bias, left_out[:2, :2])
-    alone = [sigmoid(pictures[n : n + 1], texts[n : n + 1], scale, bias) for n in range(2)]
+    some = sigmoid_loss(pictures[:2], texts[:2], scale, bias, left_out[:2, :2])
+    alone = [sigmoid_loss(pictures[n : n + 1], texts[n : n + 1], scale, bias) for n in range(2)]
     torch.testing.assert_close(some, (alone[0] + alone[1]) / 2)
 
 
 def test_without_processes_nothing_is_gathered() -> None:
     rows = unit(3, 0)
-    assert gathered(rows) is rows
+    assert gather_rows(rows) is rows
 
 
 _TWO = """
@@ -62,7 +62,7 @@ import os
 import torch
 from torch import distributed
 from torch.nn import functional as F
-from vqa.alignment.losses import contrastive, gathered
+from vqa.alignment.losses import contrastive_loss, gather_rows
 
 distributed.init_process_group("gloo")
 rank = distributed.get_rank()
@@ -71,12 +71,12 @@ x, y = torch.randn(6, 4), torch.randn(6, 4)
 weight = torch.randn(4, 3).requires_grad_()
 
 def loss(x, y, of=lambda rows: rows):
-    return contrastive(of(F.normalize(x @ weight, dim=-1)), of(F.normalize(y, dim=-1)[:, :3]),
+    return contrastive_loss(of(F.normalize(x @ weight, dim=-1)), of(F.normalize(y, dim=-1)[:, :3]),
                        torch.tensor(5.0))
 
 whole = torch.autograd.grad(loss(x, y), weight)[0]
 own = slice(3 * rank, 3 * rank + 3)
-shared = loss(x[own], y[own], gathered)
+shared = loss(x[own], y[own], gather_rows)
 torch.testing.assert_close(shared, loss(x, y))
 part = torch.autograd.grad(shared, weight)[0]
 distributed.all_reduce(part)

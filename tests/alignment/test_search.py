@@ -1,4 +1,4 @@
-"""An index of a folder: found again, kept up to date, never half written, refused when wrong."""
+"""An index of a folder: searched, brought up to date, never half written, refused when wrong."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from PIL import Image
 
 from tests.cli.run import environment
 from vqa.alignment import search
-from vqa.alignment.index import RECORD, PictureIndex, Stamp
-from vqa.alignment.loading import DualEncoder
-from vqa.alignment.search import find, find_like, index_folder, open_index, pictures_in
+from vqa.alignment.dual_encoder import DualEncoder
+from vqa.alignment.index import RECORD, FileStamp, PictureIndex
+from vqa.alignment.search import index_folder, open_index, search_by_image, search_by_text
+from vqa.data.picture_files import list_pictures
 from vqa.errors import InputError
-from vqa.images import load_image
+from vqa.inputs.images import load_image
 
 
 def test_a_picture_is_nearest_to_itself(photos: Path, tmp_path: Path, encoder: DualEncoder) -> None:
     done = index_folder(photos, tmp_path / "index", encoder)
-    assert (done.added, done.kept, done.removed, done.broken) == (6, 0, 0, [])
+    assert (done.added, done.unchanged, done.removed, done.broken) == (6, 0, 0, [])
     index = open_index(tmp_path / "index", encoder)
     for path in (photos / "red.png", photos / "more" / "yellow.png"):
-        hits = find_like(index, encoder, load_image(path), 3)
+        hits = search_by_image(index, encoder, load_image(path), 3)
         assert hits[0].image == path and abs(hits[0].similarity - 1) < 0.01
         values = [hit.similarity for hit in hits]
         assert len(hits) == 3 and values == sorted(values, reverse=True)
@@ -39,11 +40,12 @@ def test_a_text_finds_what_the_vectors_say(
     photos: Path, tmp_path: Path, encoder: DualEncoder
 ) -> None:
     index_folder(photos, tmp_path / "index", encoder)
-    hits = find(open_index(tmp_path / "index", encoder), encoder, "a red square", 99)
+    hits = search_by_text(open_index(tmp_path / "index", encoder), encoder, "a red square", 99)
     paths = [hit.image for hit in hits]
     assert sorted(paths) == sorted(photos.rglob("*.png"))
     exact = (
-        encoder.pictures([load_image(path) for path in paths]) @ encoder.texts(["a red square"])[0]
+        encoder.encode_images([load_image(path) for path in paths])
+        @ encoder.encode_texts(["a red square"])[0]
     )
     assert np.allclose([hit.similarity for hit in hits], exact.numpy(), atol=0.01)
 
@@ -56,18 +58,18 @@ def test_only_what_changed_is_encoded_again(
     Image.new("RGB", (9, 9), "orange").save(photos / "orange.png")
     (photos / "blue.png").unlink()
     (photos / "green.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    seen: list[str] = []
+    loads: list[str] = []
     load = search.load_image
-    monkeypatch.setattr(search, "load_image", lambda p: (seen.append(p.name), load(p))[1])
+    monkeypatch.setattr(search, "load_image", lambda p: (loads.append(p.name), load(p))[1])
     done = index_folder(photos, tmp_path / "index", encoder)
-    assert sorted(seen) == ["green.png", "orange.png", "red.png"]
-    assert (done.added, done.kept, done.removed, len(done.broken)) == (2, 3, 1, 1)
+    assert sorted(loads) == ["green.png", "orange.png", "red.png"]
+    assert (done.added, done.unchanged, done.removed, len(done.broken)) == (2, 3, 1, 1)
     assert "green.png" in done.broken[0]
     index = open_index(tmp_path / "index", encoder)
     assert sorted(index.stamps()) == [
         "black.png", "more/yellow.png", "orange.png", "red.png", "white.png",
     ]  # fmt: skip
-    hits = find_like(index, encoder, load_image(photos / "red.png"), 1)
+    hits = search_by_image(index, encoder, load_image(photos / "red.png"), 1)
     assert hits[0].image.name == "red.png"
 
 
@@ -120,9 +122,9 @@ def test_a_folder_that_was_moved_keeps_its_index(
     index_folder(photos, tmp_path / "index", encoder)
     moved = photos.rename(tmp_path / "moved")
     done = index_folder(moved, tmp_path / "index", encoder)
-    assert (done.added, done.kept) == (0, 6)
+    assert (done.added, done.unchanged) == (0, 6)
     index = open_index(tmp_path / "index", encoder)
-    assert find(index, encoder, "red", 1)[0].image.is_file()
+    assert search_by_text(index, encoder, "red", 1)[0].image.is_file()
 
 
 def test_all_of_many_are_looked_at(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_all_of_many_are_looked_at(tmp_path: Path) -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     index = PictureIndex(tmp_path / "index", "m", "f", 16, tmp_path)
     names = [f"{number}.png" for number in range(500)]
-    index.add(names, [Stamp(1, 1)] * 500, vectors)
+    index.add(names, [FileStamp(1, 1)] * 500, vectors)
     index.remove(names[:100])
     index.save()
     index = PictureIndex.open(tmp_path / "index")
@@ -167,9 +169,9 @@ def test_killed_it_goes_on(tmp_path: Path, clip: Path, encoder: DualEncoder) -> 
     time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    kept = len(PictureIndex.open(out))  # whole after the kill
+    saved = len(PictureIndex.open(out))  # whole after the kill
     done = index_folder(folder, out, encoder)
-    assert kept > 0 and (done.kept, done.added) == (kept, 40 - kept)
+    assert saved > 0 and (done.unchanged, done.added) == (saved, 40 - saved)
     assert len(open_index(out, encoder)) == 40
     assert len(list(out.glob("*.usearch"))) <= 2 and not list(out.glob(".*.tmp"))
     assert os.path.exists(out / RECORD)
@@ -181,7 +183,7 @@ def test_photos_of_phones_are_found_and_hidden_ones_are_not(photos: Path) -> Non
     (photos / ".Trash").mkdir()
     for hidden in (photos / ".Trash" / "deleted.png", photos / ".thumb.png"):
         Image.new("RGB", (9, 9)).save(hidden)
-    names = [path.name for path in pictures_in(photos)]
+    names = [path.name for path in list_pictures(photos).pictures]
     assert "phone.HEIC" in names and len(names) == 7
     assert [name for name in names if name in ("deleted.png", ".thumb.png")] == []
 
@@ -211,10 +213,12 @@ def test_names_that_are_no_text_stay_as_they_are(
     out = tmp_path / "index"
     assert index_folder(photos, out, encoder).added == 8
     again = index_folder(photos, out, encoder)
-    assert (again.added, again.kept, again.removed) == (0, 8, 0)
-    assert all(hit.image.is_file() for hit in find(open_index(out, encoder), encoder, "red", 8))
+    assert (again.added, again.unchanged, again.removed) == (0, 8, 0)
+    assert all(
+        hit.image.is_file() for hit in search_by_text(open_index(out, encoder), encoder, "red", 8)
+    )
     with pytest.raises(InputError, match="is no text"):
-        find(open_index(out, encoder), encoder, "caf\udce9")
+        search_by_text(open_index(out, encoder), encoder, "caf\udce9")
 
 
 def test_a_picture_whose_link_leads_nowhere_leaves_the_index(

@@ -11,10 +11,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from training.align_rows import captioned
+from training.align.captions import CaptionPairs, pair_captions, read_captions
+from training.align.settings import AlignSettings
+from training.common.pictures import open_pictures
+from training.common.skipped import FileProblems
 from training.run import run
 from vqa.alignment import loading
 from vqa.errors import InputError
+from vqa.models.runs import UnfinishedRun
 
 COLOURS = {"red": (200, 20, 20), "blue": (20, 20, 200), "green": (20, 200, 20), "white": (240,) * 3}
 
@@ -56,10 +60,10 @@ def write(towers: tuple[str, str], data: Path | None, output: Path, **values: An
 def test_it_learns_colours_and_says_so(towers: tuple[str, str], data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(write(towers, data, out, epochs=12))
-    found = loading.load(str(out), "cpu")
+    encoder = loading.load(str(out), "cpu")
     names = list(COLOURS)
-    pictures = found.pictures([Image.new("RGB", (40, 40), COLOURS[name]) for name in names])
-    texts = found.texts([f"a {name} square" for name in names])
+    pictures = encoder.encode_images([Image.new("RGB", (40, 40), COLOURS[name]) for name in names])
+    texts = encoder.encode_texts([f"a {name} square" for name in names])
     assert (pictures @ texts.T).argmax(1).tolist() == [0, 1, 2, 3]
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     checked = [entry for entry in log if "eval_loss" in entry]
@@ -90,12 +94,32 @@ def test_what_learns_is_saved(
     loading.load(str(out), "cpu")  # on the base that it was trained on
 
 
+@pytest.mark.parametrize("kind", [0, 1])
+def test_damaged_features_are_computed_again(
+    towers: tuple[str, str],
+    data: Path,
+    tmp_path: Path,
+    kind: int,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    run(write(towers, data, tmp_path / "first", epochs=1))
+    file = sorted((tmp_path / "cache" / "alignment").glob("*/*.safetensors"))[kind]
+    before = file.read_bytes()
+    file.write_bytes(before[:-700] + bytes(700))
+    run(write(towers, data, tmp_path / "second", epochs=1))
+    assert f"vqa: {file} is damaged" in capfd.readouterr().err
+    assert file.read_bytes() == before
+    first, second = (tmp_path / name / "model.safetensors" for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.slow
 def test_stopped_and_started_again_it_ends_like_an_unbroken_run(
     towers: tuple[str, str], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import TrainerCallback
 
-    from training import loop
+    from training.common import loop
 
     run(write(towers, data, tmp_path / "whole"))
 
@@ -105,12 +129,15 @@ def test_stopped_and_started_again_it_ends_like_an_unbroken_run(
                 raise KeyboardInterrupt
 
     broken = write(towers, data, tmp_path / "broken")
-    log = loop.Log
+    log = loop.LogCallback
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "Log", lambda out: [log(out), Stop()][1])
+        patch.setattr(loop, "LogCallback", lambda out: [log(out), Stop()][1])
         with pytest.raises(KeyboardInterrupt):
             run(broken)
     assert not (tmp_path / "broken" / "model.safetensors").exists()
+    with pytest.warns(UnfinishedRun, match="of step 6 of 28"):
+        stopped = loading.load(str(tmp_path / "broken"), "cpu")
+    assert stopped.encode_texts(["a red square"]).shape == (1, 8)
     run(broken)
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
     assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
@@ -118,12 +145,19 @@ def test_stopped_and_started_again_it_ends_like_an_unbroken_run(
         run(write(towers, data, tmp_path / "broken", batch=6))
 
 
+def captions_of(path: Path) -> CaptionPairs:
+    settings = AlignSettings(recipe="align", output=path.parent / "run", data=path)
+    rows, left_out = read_captions(FileProblems(path), settings, lambda texts: None)
+    pictures = open_pictures([row.image for row in rows])
+    return pair_captions(rows, pictures.fingerprints, left_out)
+
+
 def test_pairs_are_those_of_the_data(data: Path) -> None:
-    found = captioned(data, data.parent)
-    assert len(found.prints) == 24 and found.left_out == 1
-    assert len(found.pairs) == 48 and len(found.texts) == 4 + 24
-    said = {found.texts[text] for picture, text in found.pairs if picture == 1}
-    assert said == {"a blue square", "a picture of the square in blue number 1"}
+    captions = captions_of(data)
+    assert len(captions.fingerprints) == 24 and captions.left_out == 1
+    assert len(captions.pairs) == 48 and len(captions.texts) == 4 + 24
+    texts = {captions.texts[text] for picture, text in captions.pairs if picture == 1}
+    assert texts == {"a blue square", "a picture of the square in blue number 1"}
 
 
 def test_a_table_of_captions_is_read(tmp_path: Path) -> None:
@@ -131,8 +165,9 @@ def test_a_table_of_captions_is_read(tmp_path: Path) -> None:
         Image.new("RGB", (9, 9), "red" if name == "a" else "blue").save(tmp_path / f"{name}.jpg")
     path = tmp_path / "captions.csv"
     path.write_text("image,caption\na.jpg,red one\na.jpg,still red\nb.jpg,blue one\n")
-    found = captioned(path, tmp_path)
-    assert sorted(found.texts) == ["blue one", "red one", "still red"] and len(found.pairs) == 3
+    captions = captions_of(path)
+    assert sorted(captions.texts) == ["blue one", "red one", "still red"]
+    assert len(captions.pairs) == 3
 
 
 def test_bad_data_is_one_line(towers: tuple[str, str], data: Path, tmp_path: Path) -> None:
@@ -159,8 +194,10 @@ def test_dry_run_writes_nothing(
 ) -> None:  # fmt: skip
     before = sorted(tmp_path.rglob("*"))
     run(write(towers, data, tmp_path / "run", train={"vision": vision}), dry_run=True)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for part in ("memory at its peak: about", "on this machine", "steps"):
-        assert part in said
-    left = set(tmp_path.rglob("*")) - set(before)
+        assert part in output
+    cache = tmp_path / "cache"  # which pictures are whole
+    left = set(tmp_path.rglob("*")) - {*before, cache, *cache.rglob("*")}
     assert {path.suffix for path in left} <= {".yaml"}  # the config itself
+    assert not list(cache.rglob("*.safetensors"))

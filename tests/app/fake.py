@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from threading import Event
 from typing import Literal
 
-from vqa.answering import Answer, Request
+from vqa.answering import Answer, Request, Seconds
 from vqa.errors import VQAError
 
 
@@ -16,7 +16,8 @@ class Parrot:
 
     `endless` makes it speak for longer than any test takes, until it is stopped. It is sure of its
     answers; `doubt` in the question makes it doubt. `wait` makes it think for half a second first,
-    `colour` makes it name the colour of the conversation's first picture.
+    `colour` makes it name the colour of the conversation's first picture; of a `sign` it gets
+    hints. `hardly` makes it doubt very much, `oneword` say one word; what is `measured` took time.
     """
 
     name = "parrot"
@@ -32,7 +33,9 @@ class Parrot:
         self.requests.append(request)
         pictures = sum(len(message.images) for message in request.messages)
         question = request.messages[-1].text
-        words = f"With {pictures} pictures you said: {question}".split(" ")
+        words = f"With {pictures} pictures you asked: {question}".split(" ")
+        if "oneword" in question:
+            words = ["Yes."]
         if "slow" in question:
             words += ["word"] * 300
         if "endless" in question:
@@ -40,20 +43,28 @@ class Parrot:
         if "unhurried" in question:
             words += [*["word"] * 40, "the", "end"]
         if "colour" in question:
-            first = next(image for message in request.messages for image in message.images)
+            first = request.images[0]
             words.append(f"#{bytes(first.getpixel((0, 0))).hex()}")  # type: ignore[arg-type]
         if "wait" in question:
             time.sleep(0.5)
-        said = ""
+        answer = ""
         for word in words:
             if cancel and cancel.is_set():
-                yield Answer(said, "cancelled")
+                yield Answer(answer, "cancelled")
                 return
             if any(pace in question for pace in ("slow", "unhurried", "endless")):
                 time.sleep(0.05)
             if word == "fail":
                 raise VQAError("the parrot is asleep")
-            said += word + " "
+            answer += word + " "
             yield word + " "
         finish: Literal["length", "stop"] = "length" if "cut" in question else "stop"
-        yield Answer(said.strip(), finish, 0.123 if "doubt" in question else 0.9)
+        hints = ('[names: likely tabby]\n[text: "STOP" / "Town"]', '[text: "GO"]')
+        yield Answer(
+            answer.strip(),
+            finish,
+            0.123 if "doubt" in question else 0.0003 if "hardly" in question else 0.9,
+            hints=hints if "sign" in question else (),
+            new_tokens=21 if "measured" in question else 0,
+            seconds=Seconds(first_token=0.5, total=1.5) if "measured" in question else Seconds(),
+        )

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,8 +27,8 @@ def build(choice):
     time.sleep({load_seconds})
     return Parrot()
 
-import vqa.cli.page
-vqa.cli.page.build_answerer = build
+import vqa.loading
+vqa.loading.load_choice = build
 """
 COMMAND = "from vqa.cli import main; main()"
 
@@ -41,16 +41,21 @@ def free_port() -> int:
 
 @contextmanager
 def serving(
-    directory: Path, load_seconds: float = 0, host: str = "127.0.0.1", parrot: bool = True
+    directory: Path,
+    load_seconds: float = 0,
+    host: str = "127.0.0.1",
+    parrot: bool = True,
+    options: Sequence[str] = (),
+    customize: str = "",
 ) -> Iterator[tuple[str, Path]]:
     """The page, started in `directory` as `vqa app` does it: its address, and the server's log.
 
-    It answers with the parrot, or with the model that ships.
+    It answers with the parrot, or with the model that ships. Its process runs `customize` first.
     """
     custom = directory / "customize"
     custom.mkdir()
     text = CUSTOMIZE.format(root=str(ROOT), load_seconds=load_seconds) if parrot else ""
-    (custom / "sitecustomize.py").write_text(text)
+    (custom / "sitecustomize.py").write_text(customize + text)
     port, log = free_port(), directory / "server.log"
     environment = {
         **os.environ,
@@ -61,11 +66,12 @@ def serving(
         "PYTHONUNBUFFERED": "1",
     }
     command = [sys.executable, "-P", "-c", COMMAND, "app", "--port", str(port), "--host", host]
+    command += options
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=directory, env=environment, stdout=output, stderr=output
         )
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://{'[::1]' if host == '::1' else '127.0.0.1'}:{port}"
     try:
         _wait(f"{url}/_stcore/health", process, log)
         yield url, log

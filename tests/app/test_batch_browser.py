@@ -7,27 +7,18 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-from tests.app.server import serving
+from tests.app.browsing import fits, messages
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=20_000)
-SAID = "With 1 pictures you said: "
+ECHO = "With 1 pictures you asked: "
 NAMES = ("astronaut", "cat", "coffee", "rocket")
 EVIL = "<script>alert(1)</script> ![x](http://example.org/x.png) $x$"
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("server")) as (url, log):
-        yield url
-        assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +36,7 @@ def given(tmp_path_factory: pytest.TempPathFactory, url: str) -> tuple[Path, Pat
             question = f"Question {number}?" if number else EVIL
             right = number % 4 != 3
             table.writerow([f"{NAMES[number % 4]}.jpg", question,
-                            f"{SAID}{question}" if right else f"wrong {number % 3}"])  # fmt: skip
+                            f"{ECHO}{question}" if right else f"wrong {number % 3}"])  # fmt: skip
         table.writerow(["../../etc/passwd", "Who?", ""])
         table.writerow(["gone.jpg", "Where?", "there"])
     return folder / "questions.csv", folder / "photos.zip"
@@ -59,14 +50,9 @@ def shot(page: Page, name: str) -> None:
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
 
-def fits(page: Page) -> bool:
-    """Whether nothing sticks out to the side."""
-    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
-
-
-def is_error(said: ConsoleMessage) -> bool:
+def is_error(message: ConsoleMessage) -> bool:
     """Streamlit looks for its server below the page's address first; that is none of ours."""
-    return said.type == "error" and "/batch/_stcore/" not in said.location["url"]
+    return message.type == "error" and "/batch/_stcore/" not in message.location["url"]
 
 
 def uploaded(page: Page, data: Path, pictures: Path | None) -> None:
@@ -91,7 +77,7 @@ def test_a_file_of_questions_end_to_end(
     requests: list[str] = []
     errors: list[str] = []
     page.on("request", lambda sent: requests.append(sent.url))
-    page.on("console", lambda said: errors.append(said.text) if is_error(said) else None)
+    page.on("console", lambda message: errors.append(message.text) if is_error(message) else None)
     page.on("dialog", lambda dialog: errors.append(dialog.message))
     page.goto(f"{url}/batch")
     expect(page.get_by_role("heading", name="Many questions at once")).to_be_visible()
@@ -113,17 +99,17 @@ def test_a_file_of_questions_end_to_end(
     expect(page.get_by_text("Question 4?", exact=True)).to_have_count(0)
     shot(page, f"batch-{width}-{scheme}-wrong")
 
-    found = {}
+    downloads = {}
     for name in ("JSONL", "CSV", "HTML"):
         with page.expect_download() as download:
             page.get_by_role("button", name=name).click()
-        found[name] = Path(download.value.path()).read_text("utf-8-sig")
-    rows = [json.loads(line) for line in found["JSONL"].splitlines()]
+        downloads[name] = Path(download.value.path()).read_text("utf-8-sig")
+    rows = [json.loads(line) for line in downloads["JSONL"].splitlines()]
     assert len(rows) == 50 and sum("error" in row for row in rows) == 2
-    assert "/batches/" not in found["JSONL"] + found["CSV"]
-    table = list(csv.DictReader(io.StringIO(found["CSV"])))
-    assert len(table) == 49 and table[1]["prediction"] == f"{SAID}Question 1?"
-    assert found["HTML"].startswith("<!doctype html>") and "data:image/" in found["HTML"]
+    assert "/batches/" not in downloads["JSONL"] + downloads["CSV"]
+    table = list(csv.DictReader(io.StringIO(downloads["CSV"])))
+    assert len(table) == 49 and table[1]["prediction"] == f"{ECHO}Question 1?"
+    assert downloads["HTML"].startswith("<!doctype html>") and "data:image/" in downloads["HTML"]
 
     address = page.url
     page.reload()
@@ -169,7 +155,7 @@ def test_the_chat_is_answered_meanwhile_and_the_run_is_stopped_and_goes_on(
     expect(box).to_be_enabled()
     box.fill("And now?")
     box.press("Enter")
-    expect(chat.get_by_text(f"{SAID}And now?")).to_be_visible()
+    expect(messages(chat).nth(1)).to_contain_text(f"{ECHO}And now?")
     chat.close()
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("Stopped at 32 of 40")).to_be_visible()

@@ -15,15 +15,15 @@ import yaml
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-import vqa.cli.page
+import vqa.loading
 from app import batch_files, batch_page
-from app.batch_files import Result, Results
+from app.batch_files import AnsweredRow, Results
 from app.state import batches
 from tests.app.fake import Parrot
 from vqa.data.example import Example
-from vqa.evaluation.score import Prediction
+from vqa.evaluation.predictions import Prediction
 
-SAID = "With 1 pictures you said: "
+ECHO = "With 1 pictures you asked: "
 
 
 def on_batch_page() -> None:
@@ -41,7 +41,7 @@ def local(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def parrot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, local: bool) -> Iterator[Parrot]:
     answerer = Parrot()
-    monkeypatch.setattr(vqa.cli.page, "build_answerer", lambda choice: answerer)
+    monkeypatch.setattr(vqa.loading, "load_choice", lambda choice: answerer)
     history = str(tmp_path / "history")
     monkeypatch.setenv("VQA_APP", json.dumps({"history": history, "local": local}))
     st.cache_resource.clear()
@@ -74,7 +74,7 @@ def zipped(*names: str) -> bytes:
 
 ROWS = (
     "image,question,answer\n"
-    f"a.png,One?,{SAID}One?\n"
+    f"a.png,One?,{ECHO}One?\n"
     f"b.png,*Two* <b>?</b>,no\n"
     f"gone.png,Three?,no\n"
     f",Four?,no\n"
@@ -115,16 +115,23 @@ def texts(page: AppTest) -> list[str]:
 def test_a_file_is_answered_scored_and_shown(parrot: Parrot) -> None:
     page = ended(given(opened(), ROWS, "a.png", "b.png"))
     assert page.header[0].value == "rows\\.csv"
-    said = texts(page)
-    assert "line 5: image is missing" in said[0]
-    assert f"{SAID}One?" in said and f"{SAID}*Two* <b>?</b>" in said
-    assert "*Two* <b>?</b>" in said
+    shown = texts(page)
+    assert "line 5: image is missing" in shown[0]
+    assert f"{ECHO}One?" in shown and f"{ECHO}*Two* <b>?</b>" in shown
+    assert "*Two* <b>?</b>" in shown
     assert any("gone.png" in warning.value.replace("\\", "") for warning in page.warning)
     values = {metric.label: metric.value for metric in page.metric}
     assert values["Score"] == "33.3 %" and values["Commonest answer"] == "66.7 %"
     answers = [expander.label for expander in page.expander]
     assert "Rows that cannot be asked: 1" in answers
     assert [len(request.messages[-1].images) for request in parrot.requests] == [1, 1]
+
+
+def test_rows_with_one_id_are_told_apart(parrot: Parrot) -> None:
+    rows = f"id,image,question,answer\n1,a.png,One?,{ECHO}One?\n1,a.png,Two?,{ECHO}Two?\n"
+    page = ended(given(opened(), rows, "a.png"))
+    assert any("earlier row has: 1" in caption.value for caption in page.caption)
+    assert {metric.label: metric.value for metric in page.metric}["Score"] == "100.0 %"
 
 
 def test_the_filter_shows_wrong_right_and_failed_rows(parrot: Parrot) -> None:
@@ -159,7 +166,7 @@ def test_another_metric_may_be_chosen_and_one_that_does_not_suit_says_so(parrot:
 
 def test_without_answers_nothing_is_scored(parrot: Parrot) -> None:
     page = ended(given(opened(), "image,question\na.png,One?\n", "a.png"))
-    assert f"{SAID}One?" in texts(page) and not page.metric
+    assert f"{ECHO}One?" in texts(page) and not page.metric
 
 
 def test_the_list_survives_a_new_page_and_a_run_can_be_deleted(parrot: Parrot) -> None:
@@ -224,7 +231,7 @@ def test_files_of_this_computer(parrot: Parrot, tmp_path: Path) -> None:
     paths[0].set_value(str(tmp_path / "mine.csv"))
     click(page, next(str(one.key) for one in page.button if one.label == "Start"))
     ended(page)
-    assert f"{SAID}One?" in texts(page)
+    assert f"{ECHO}One?" in texts(page)
 
 
 @pytest.mark.parametrize("local", [False], indirect=True)
@@ -268,10 +275,10 @@ def test_a_table_runs_no_formula() -> None:
         Example(1, ("x/a.png",), "=1+1", ("-3", "@b")),
         Example("+x", ("x/a.png", "b.png"), "What?", ()),
     )
-    said = {1: Prediction("-3", 0.5), "+x": Prediction(None, error="no\n=picture")}
-    table = batch_files.as_csv(Results(rows, said), None).decode("utf-8-sig")
-    found = list(csv.DictReader(io.StringIO(table)))
-    assert [row["question"] for row in found] == ["'=1+1", "What?"]
-    assert found[0]["prediction"] == "-3" and found[0]["probability"] == "0.5000"
-    assert found[1]["id"] == "'+x" and found[1]["images"] == "a.png | b.png"
-    assert Results(rows, said).answered()[0] == Result(rows[0], said[1])
+    predictions = {1: Prediction("-3", 0.5), "+x": Prediction(None, error="no\n=picture")}
+    table = batch_files.as_csv(Results(rows, predictions), None).decode("utf-8-sig")
+    cells = list(csv.DictReader(io.StringIO(table)))
+    assert [row["question"] for row in cells] == ["'=1+1", "What?"]
+    assert cells[0]["prediction"] == "-3" and cells[0]["probability"] == "0.5000"
+    assert cells[1]["id"] == "'+x" and cells[1]["images"] == "a.png | b.png"
+    assert Results(rows, predictions).answered()[0] == AnsweredRow(rows[0], predictions[1])

@@ -8,15 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+from tests.app.browsing import ASK, ASK_FIRST, ask, fits, messages, opened, photo
 from tests.app.server import serving
 
 pytestmark = pytest.mark.browser
-
-expect.set_options(timeout=30_000)  # ms: a busy machine is slow
-ASK, ASK_FIRST = "Ask about the picture", "Add pictures and ask"
 
 
 @pytest.fixture(scope="module")
@@ -28,77 +25,27 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert "Traceback" not in log.read_text()
 
 
-def opened(browser: Browser, url: str, width: int = 1280, **context: str) -> Iterator[Page]:
-    """A page that asks nobody but our server for anything, and reports no error."""
-    page = browser.new_page(viewport={"width": width, "height": 800}, **context)
-    requests: list[str] = []
-    errors: list[str] = []
-    page.on("request", lambda sent: requests.append(sent.url))
-    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-    page.goto(url)
-    yield page
-    origin = re.match(r"https?://[^/]+", url)
-    assert origin
-    allowed = (origin[0], "data:", "blob:")
-    assert [one for one in requests if not one.startswith(allowed)] == []
-    # a picture may be replaced by the next run of the script while the browser fetches it
-    assert [one for one in errors if "status of 404" not in one] == []
-    page.close()
-
-
-@pytest.fixture(params=[1280, 380])
-def page(request: pytest.FixtureRequest, browser: Browser, url: str) -> Iterator[Page]:
-    yield from opened(browser, url, request.param)
-
-
-@pytest.fixture
-def wide(browser: Browser, url: str) -> Iterator[Page]:
-    yield from opened(browser, url)
-
-
-def photo(folder: Path, colour: str = "teal") -> Path:
-    path = folder / f"{colour}.png"
-    Image.new("RGB", (400, 300), colour).save(path)
-    return path
-
-
-def ask(page: Page, question: str, *pictures: Path) -> None:
-    box = page.get_by_test_id("stChatInputTextArea")
-    expect(box).to_be_enabled()
-    if pictures:
-        page.set_input_files("[data-testid=stChatInput] input[type=file]", pictures)
-        expect(page.get_by_text(pictures[-1].name)).to_be_visible()
-    box.fill(question)
-    expect(page.get_by_role("button", name="Send message")).to_be_enabled()
-    box.press("Enter")
-
-
-def messages(page: Page) -> Locator:
-    return page.get_by_test_id("stChatMessage")
-
-
-def fits(page: Page) -> bool:
-    """Whether nothing sticks out to the side."""
-    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
-
-
 def test_upload_ask_and_ask_again(page: Page, tmp_path: Path) -> None:
     expect(page.get_by_placeholder(ASK_FIRST)).to_be_enabled()
     assert fits(page)
     ask(page, "Is <b>this</b> *teal*? ![x](http://example.org/x.png)", photo(tmp_path))
-    said = "With 1 pictures you said: Is <b>this</b> *teal*? ![x](http://example.org/x.png)"
-    expect(messages(page).nth(1)).to_contain_text(said)
+    answer = messages(page).nth(1)
+    expect(answer).to_contain_text("With 1 pictures you asked: Is <b>this</b> teal? !")
+    expect(answer.get_by_role("emphasis")).to_have_text("teal")
+    expect(answer.get_by_role("img")).to_have_count(0)
     expect(messages(page).nth(0).get_by_role("img", name="teal.png")).to_be_visible()
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
     ask(page, "Sure?")
-    expect(page.get_by_text("With 1 pictures you said: Sure?")).to_be_visible()
+    expect(
+        page.get_by_test_id("stMainBlockContainer").get_by_text("With 1 pictures you asked: Sure?")
+    ).to_be_visible()
     expect(messages(page)).to_have_count(4)
     assert fits(page)
 
 
 def test_several_pictures_and_a_large_view(wide: Page, tmp_path: Path) -> None:
     ask(wide, "What?", photo(tmp_path), photo(tmp_path, "red"), photo(tmp_path, "blue"))
-    expect(messages(wide).nth(1)).to_contain_text("With 3 pictures you said: What?")
+    expect(messages(wide).nth(1)).to_contain_text("With 3 pictures you asked: What?")
     wide.get_by_role("button", name="Fullscreen: red.png").click()
     expect(wide.get_by_role("button", name="Close fullscreen")).to_be_visible()
     wide.keyboard.press("Escape")
@@ -118,26 +65,30 @@ def test_a_picture_is_pasted(wide: Page, tmp_path: Path) -> None:
         }""",
         content,
     )
-    expect(wide.get_by_text("pasted.png")).to_be_visible()
+    expect(wide.get_by_role("img", name="pasted.png")).to_be_visible()
     ask(wide, "What?")
-    expect(messages(wide).nth(1)).to_contain_text("With 1 pictures you said: What?")
+    expect(messages(wide).nth(1)).to_contain_text("With 1 pictures you asked: What?")
 
 
 def test_the_answer_streams_and_stops_at_once(page: Page, tmp_path: Path) -> None:
     ask(page, "endless please", photo(tmp_path))
     answer = messages(page).nth(1)
-    expect(answer).to_contain_text("you said: endless please word")
-    expect(page.get_by_placeholder(ASK)).to_be_disabled()
+    expect(answer).to_contain_text("you asked: endless please word")
+    expect(page.get_by_placeholder(ASK)).to_be_enabled()
     early = len(answer.inner_text())
     expect(answer).to_contain_text(re.compile(r"(word ){20}"))
     assert len(answer.inner_text()) > early
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("Stopped.")).to_be_visible()
-    kept = messages(page).nth(1).inner_text()
-    assert "word word" in kept
-    assert kept.count("word") < 1000
+    expect(messages(page).last).to_contain_text("Stopped.")
+    stopped = messages(page).nth(1).inner_text()
+    assert "word word" in stopped
+    assert stopped.count("word") < 1000
     ask(page, "And now?")
-    expect(page.get_by_text("With 1 pictures you said: And now?")).to_be_visible()
+    expect(
+        page.get_by_test_id("stMainBlockContainer").get_by_text(
+            "With 1 pictures you asked: And now?"
+        )
+    ).to_be_visible()
 
 
 def test_a_reload_keeps_the_conversation_and_the_answer_on_its_way(
@@ -151,7 +102,7 @@ def test_a_reload_keeps_the_conversation_and_the_answer_on_its_way(
     answer = messages(wide).nth(1)
     expect(answer).to_contain_text(re.compile(rf"(word ){{{before + 5}}}"))
     wide.get_by_role("button", name="Stop").click()
-    expect(wide.get_by_text("Stopped.")).to_be_visible()
+    expect(messages(wide).last).to_contain_text("Stopped.")
     wide.reload()
     expect(messages(wide)).to_have_count(2)
 
@@ -162,7 +113,7 @@ def test_an_answer_is_finished_though_the_page_is_closed(
     page = browser.new_page()
     page.goto(url)
     ask(page, "unhurried, please go on", photo(tmp_path))
-    expect(messages(page).nth(1)).to_contain_text("you said")
+    expect(messages(page).nth(1)).to_contain_text("you asked")
     address = page.url
     page.close()
     again = browser.new_page()
@@ -173,20 +124,20 @@ def test_an_answer_is_finished_though_the_page_is_closed(
 
 def test_a_question_is_edited_and_both_branches_stay(wide: Page, tmp_path: Path) -> None:
     ask(wide, "What?", photo(tmp_path))
-    expect(messages(wide).nth(1)).to_contain_text("you said: What?")
+    expect(messages(wide).nth(1)).to_contain_text("you asked: What?")
     wide.get_by_role("button", name="Edit").click()
     box = wide.get_by_label("Edit")
     box.last.fill("Which colour?")
     wide.get_by_role("button", name="Ask", exact=True).click()
-    expect(messages(wide).nth(1)).to_contain_text("With 1 pictures you said: Which colour?")
-    expect(wide.get_by_text("2 of 2")).to_be_visible()
+    expect(messages(wide).nth(1)).to_contain_text("With 1 pictures you asked: Which colour?")
+    expect(wide.get_by_text("2/2")).to_be_visible()
     wide.get_by_role("button", name="Previous version").click()
-    expect(messages(wide).nth(1)).to_contain_text("you said: What?")
+    expect(messages(wide).nth(1)).to_contain_text("you asked: What?")
 
 
 def test_conversations_are_found_exported_and_deleted(wide: Page, tmp_path: Path) -> None:
     ask(wide, "Where is the zebra?", photo(tmp_path))
-    expect(messages(wide).nth(1)).to_contain_text("you said: Where is the zebra?")
+    expect(messages(wide).nth(1)).to_contain_text("you asked: Where is the zebra?")
     wide.get_by_role("button", name="New conversation").click()
     expect(messages(wide)).to_have_count(0)
     search = wide.get_by_placeholder("Search conversations")
@@ -197,10 +148,15 @@ def test_conversations_are_found_exported_and_deleted(wide: Page, tmp_path: Path
     expect(messages(wide)).to_have_count(2)
     side.get_by_role("button", name="Export").click()
     with wide.expect_download() as download:
+        wide.get_by_role("button", name="As a web page").click()
+    page = Path(download.value.path()).read_text()
+    assert "Where is the zebra?" in page and "data:image/jpeg;base64," in page
+    with wide.expect_download() as download:
         wide.get_by_role("button", name="As Markdown").click()
     assert "> Where is the zebra?" in Path(download.value.path()).read_text()
     wide.keyboard.press("Escape")
     side.get_by_role("button", name="Delete").click()
+    wide.get_by_role("button", name="Yes, delete").click()
     expect(messages(wide)).to_have_count(0)
     expect(side.get_by_text("Nothing found.")).to_be_visible()
 
@@ -224,7 +180,7 @@ def test_a_second_tab_waits_its_turn_and_is_told_so(
     ask(second, "Mine?", photo(tmp_path, "red"))
     expect(second.get_by_text("Waiting: 1 before you")).to_be_visible()
     first.get_by_role("button", name="Stop").click()
-    expect(messages(second).nth(1)).to_contain_text("With 1 pictures you said: Mine?")
+    expect(messages(second).nth(1)).to_contain_text("With 1 pictures you asked: Mine?")
     first.close()
     second.close()
 
@@ -246,7 +202,7 @@ def test_a_chinese_browser_gets_chinese(browser: Browser, url: str) -> None:
         expect(box).to_be_enabled()
         box.fill("这是什么？")
         box.press("Enter")
-        expect(page.get_by_text("随附的模型只懂英语")).to_be_visible()
+        expect(page.get_by_test_id("stAlertContentInfo")).to_contain_text("随附的模型只懂英语")
         assert fits(page)
 
 

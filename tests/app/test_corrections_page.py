@@ -1,4 +1,4 @@
-"""The page of what was said of answers."""
+"""The page of ratings and corrections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import streamlit as st
 import yaml
 from streamlit.testing.v1 import AppTest
 
-import vqa.cli.page
+import vqa.loading
 from tests.app.fake import Parrot
 from tests.judging import ME, judge, png, several
 from vqa.chat.feedback_export import as_zip
@@ -27,12 +27,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def history(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[History]:
     """The history of the page, with four judged answers."""
-    monkeypatch.setattr(vqa.cli.page, "build_answerer", lambda choice: Parrot())
+    monkeypatch.setattr(vqa.loading, "load_choice", lambda choice: Parrot())
     monkeypatch.setenv("VQA_APP", json.dumps({"history": str(tmp_path / "chats")}))
     st.cache_resource.clear()
-    found = several(tmp_path / "chats")
-    yield found
-    found.close()
+    history = several(tmp_path / "chats")
+    yield history
+    history.close()
     st.cache_resource.clear()
 
 
@@ -76,6 +76,7 @@ def test_an_answer_is_corrected_here_and_taken_back(history: History) -> None:
     (bus,) = (one for _, one in history.judged_answers(ME) if one.text == "a car")
     assert bus.correction == "a bus" and bus.rating == -1
     page.button(key=f"take-back-{bus.id}").click().run()
+    page.button(key="delete-yes").click().run()
     assert "a car" not in answers(page)
     assert history.turn(ME, bus.id).correction == "" and history.turn(ME, bus.id).rating == 0
 
@@ -85,6 +86,7 @@ def test_what_another_tab_has_deleted_is_told(history: History) -> None:
     (car,) = (one for _, one in history.judged_answers(ME) if one.text == "a car")
     history.delete(ME, car.conversation)
     page.button(key=f"take-back-{car.id}").click().run()
+    page.button(key="delete-yes").click().run()
     assert not page.exception
     assert "no such turn" in page.error[0].value
     assert answers(page) == ["a cup", "a hat", "a dog"]
@@ -99,12 +101,12 @@ def test_browsers_that_name_no_known_zone(
 
 
 def test_times_are_those_of_the_browser(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = []
+    times = []
     for zone in ("UTC", "Asia/Kolkata"):
         monkeypatch.setattr(type(st.context), "timezone", zone)
-        said = opened().caption[0].value.replace("\\", "")  # the model and the time
-        shown.append(datetime.fromisoformat(said.split(", ")[1]))
-    assert shown[1] - shown[0] == timedelta(hours=5, minutes=30)
+        caption = opened().caption[0].value.replace("\\", "")  # the model and the time
+        times.append(datetime.fromisoformat(caption.split(", ")[1]))
+    assert times[1] - times[0] == timedelta(hours=5, minutes=30)
 
 
 def test_a_thumb_is_changed_here(history: History) -> None:
@@ -156,21 +158,21 @@ def test_many_are_shown_in_pages(history: History) -> None:
 
 
 def test_what_people_write_stays_text(history: History) -> None:
-    said = "**x** ![y](http://example.org/z.png) :material/home: $z$ <b>"
-    key, _ = judge(history, said, said, png("red"), correction=said, model=said)
+    words = "**x** ![y](http://example.org/z.png) :material/home: $z$ <b>"
+    key, _ = judge(history, words, words, png("red"), correction=words, model=words)
     for picture in history.branch(ME, key)[0].pictures:
         picture.path.unlink()
     page = opened()
-    assert answers(page)[0] == said and page.text[0].value == said
-    shown = [element.value for kind in (page.markdown, page.caption) for element in kind]
-    assert not any("![" in text or "**x" in text for text in shown)
+    assert answers(page)[0] == words and page.text[0].value == words
+    elements = [element.value for kind in (page.markdown, page.caption) for element in kind]
+    assert not any("![" in text or "**x" in text for text in elements)
 
 
 def test_the_languages_have_the_same_texts() -> None:
-    found = [
+    languages = [
         yaml.safe_load((ROOT / "app" / "texts" / f"{name}.yaml").read_text("utf-8"))["corrections"]
         for name in ("en", "zh")
     ]
-    assert found[0].keys() == found[1].keys()
-    for english, chinese in zip(*(one.values() for one in found), strict=True):
+    assert languages[0].keys() == languages[1].keys()
+    for english, chinese in zip(*(one.values() for one in languages), strict=True):
         assert set(re.findall(r"{\w+}", english)) == set(re.findall(r"{\w+}", chinese))

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from tests.app.browsing import box, choose, messages
 from tests.app.server import serving
 from vqa.chat.history import History
 
@@ -22,7 +23,6 @@ NASTY = (
     ":material/home: :streamlit: :red[x] $x^2$ -> <image> `e`",
     "{title} %s \\n &lt;b&gt;",
 )
-PICTURE = "[data-testid=stChatInput] input[type=file]"
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +49,10 @@ def page(browser: Browser, server: tuple[str, Path]) -> Iterator[Page]:
     page.close()
 
 
-def box(page: Page) -> object:
-    return page.get_by_test_id("stChatInputTextArea")
-
-
 def send(page: Page, question: str, *pictures: Path) -> None:
     expect(box(page)).to_be_enabled()
     if pictures:
-        page.set_input_files(PICTURE, pictures)
+        choose(page, *pictures)
         expect(page.get_by_test_id("stFileChip")).to_have_count(len(pictures))
         expect(page.get_by_test_id("stFileChipIconSpinner")).to_have_count(0)  # all are there
     box(page).fill(question)
@@ -66,26 +62,30 @@ def send(page: Page, question: str, *pictures: Path) -> None:
 def test_nothing_that_was_said_is_interpreted(page: Page, server: tuple[str, Path]) -> None:
     _, directory = server
     history = History(directory / "data" / "vqa" / "chats")
-    for said in NASTY:
-        name = said.replace("/", "_")[:60] + ".png"
+    for words in NASTY:
+        name = words.replace("/", "_")[:60] + ".png"
         Image.new("RGB", (400, 300), "teal").save(directory / name)
         page.get_by_role("button", name="New conversation").click()
         expect(page.get_by_test_id("stChatMessage")).to_have_count(0)
-        send(page, said, directory / name)
-        expect(page.get_by_text(f"With 1 pictures you said: {said}", exact=True)).to_be_visible()
-        [one] = [one for one in history.conversations("local") if one.title == said[:60]]
+        send(page, words, directory / name)
+        # a question is plain text; what of Markdown an answer may have is in test_rows_browser.py
+        expect(messages(page).nth(0)).to_contain_text(words)
+        expect(messages(page).nth(1)).to_contain_text("With 1 pictures you asked: ")
+        [one] = [one for one in history.conversations("local") if one.title == words[:60]]
         title = page.locator(f".st-key-open-{one.id}").get_by_test_id("stMarkdownContainer")
-        seen = title.inner_text().replace("\u2060", "")
-        assert seen == said[:60].rstrip()
+        visible = title.inner_text().replace("\u2060", "")
+        assert visible == words[:60].rstrip()
         assert title.locator("a, img, script, code, .katex").count() == 0
         answer = history.branch("local", one.id)[-1].id
-        history.correct("local", answer, said)
+        history.correct("local", answer, words)
         page.reload()
         corrected = page.get_by_test_id("stAlert").get_by_test_id("stMarkdownContainer")
         expect(corrected).to_be_visible()
-        assert corrected.inner_text().replace("\u2060", "") == f"Corrected: {said}"
-        chat = page.get_by_test_id("stMain")
-        assert chat.locator("a[href*=evil], img[src*=evil], .katex, main script").count() == 0
+        assert corrected.inner_text().replace("\u2060", "") == f"Corrected: {words}"
+        chat = page.get_by_test_id("stMainBlockContainer")
+        assert chat.locator("img[src*=evil], .katex, main script").count() == 0
+        for words_of in (messages(page).nth(0), corrected):  # an answer may have links, to click
+            assert words_of.locator("a[href*=evil]").count() == 0
     search = page.get_by_placeholder("Search conversations")
     search.fill(NASTY[0])
     search.press("Enter")
@@ -105,14 +105,14 @@ def test_what_could_not_be_asked_comes_back(page: Page, tmp_path: Path) -> None:
     expect(box(page)).to_have_value("What *is* it?")
     expect(page.get_by_role("button", name="Remove")).to_have_count(1)
     box(page).press("Enter")
-    expect(page.get_by_text("With 1 pictures you said: What *is* it?")).to_be_visible()
+    expect(messages(page).nth(1)).to_contain_text("With 1 pictures you asked: What is it?")
     expect(box(page)).to_have_value("")
     expect(page.get_by_test_id("stAlert")).to_have_count(0)
 
 
 def test_a_long_question_is_cut_where_it_can_be_seen(page: Page, tmp_path: Path) -> None:
     Image.new("RGB", (400, 300), "teal").save(tmp_path / "good.png")
-    page.set_input_files(PICTURE, tmp_path / "good.png")
+    choose(page, tmp_path / "good.png")
     expect(box(page)).to_be_enabled()
     box(page).fill("y" * 7999)
     box(page).press_sequentially("zzz")
@@ -125,4 +125,8 @@ def test_a_photo_of_40_mb(page: Page, tmp_path: Path) -> None:
     Image.fromarray(noise).save(tmp_path / "large.bmp")
     assert (tmp_path / "large.bmp").stat().st_size > 40_000_000
     send(page, "What is it?", tmp_path / "large.bmp")
-    expect(page.get_by_text("With 1 pictures you said: What is it?")).to_be_visible()
+    expect(
+        page.get_by_test_id("stMainBlockContainer").get_by_text(
+            "With 1 pictures you asked: What is it?"
+        )
+    ).to_be_visible()

@@ -12,8 +12,9 @@ import pytest
 
 import vqa.cli.page as launcher
 from tests.app.server import free_port, serving
+from vqa.chat import page_options
+from vqa.chat.page_options import ModelChoice
 from vqa.errors import InputError
-from vqa.model_choice import Choice
 
 MODEL_OF_OTHERS = "raise SystemExit('the wrong module was imported')"
 
@@ -77,14 +78,31 @@ def test_options_reach_the_page(
     monkeypatch.chdir(tmp_path)
     port = free_port()
     history = tmp_path / "chats"
-    launcher.app_command("model", "run", port, "127.0.0.1", "cpu", "float32", "8bit", 0.4, history)
+    launcher.app_command(
+        "model", "run", port, "127.0.0.1", "cpu", "float32", "8bit", "auto", 0.4, history
+    )
     command, environment = started[0]
     monkeypatch.setattr(os, "environ", environment)
-    assert launcher.page_options() == launcher.PageOptions(
-        Choice("model", "run", "cpu", "float32", "8bit"), 0.4, str(history), local=True
+    assert page_options.page_options() == page_options.PageOptions(
+        ModelChoice("model", "run", "cpu", "float32", "8bit", "auto"), 0.4, str(history), local=True
     )
     assert f"--server.port={port}" in command
     assert "--browser.gatherUsageStats=false" in command
+
+
+def test_names_of_a_proxy_reach_the_page_which_then_is_for_others(
+    started: list[tuple[list[str], dict[str, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["VQA.example", "büro.example:8443", "[2001:DB8::1]"]
+    launcher.app_command(port=free_port(), host="localhost", allow_host=names)
+    monkeypatch.setattr(os, "environ", started[0][1])
+    options = page_options.page_options()
+    assert options.allowed_hosts == ("vqa.example", "xn--bro-hoa.example:8443", "[2001:db8::1]")
+    assert (options.host, options.local) == ("localhost", False)
+    for name in ("*", "", "https://vqa.example", "vqa.example/", "a b", "*.example", "a..b"):
+        with pytest.raises(InputError, match="is no name"):
+            launcher.app_command(port=free_port(), allow_host=[name])
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize("name", ["llava-hf/llava-1.5-7b-hf", "embedded", "embedded/base"])

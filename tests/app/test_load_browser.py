@@ -23,17 +23,17 @@ def person(number: int) -> Person:
     Image.new("RGB", (64, 48), colour).save(file, "PNG")
     slow = " slow" if number % 8 == 0 else ""  # some answers take long: then all others wait
     questions = [f"{number}: wait,{slow} which colour?", f"{number}: again, which colour?"]
-    said = [f"With 1 pictures you said: {one}" for one in questions]
-    said[0] += " word" * 300 if slow else ""
-    said = [f"{one} #{bytes(colour).hex()}" for one in said]
-    return Person(file.getvalue(), questions, said)
+    answers = [f"With 1 pictures you asked: {one}" for one in questions]
+    answers[0] += " word" * 300 if slow else ""
+    answers = [f"{one} #{bytes(colour).hex()}" for one in answers]
+    return Person(file.getvalue(), questions, answers)
 
 
 def test_twenty_people_at_once(tmp_path: Path) -> None:
     with serving(tmp_path, host="0.0.0.0") as (url, log):
-        found = summary(asyncio.run(crowd(url, [person(number) for number in range(PEOPLE)])))
+        measured = summary(asyncio.run(crowd(url, [person(number) for number in range(PEOPLE)])))
         assert "Traceback" not in log.read_text()
-    assert found["wrong"] == []
-    assert found["answers"] == 2 * PEOPLE
-    assert found["who_saw_a_place"] >= PEOPLE // 4
-    assert found["last_place"] > 1
+    assert measured["wrong"] == []
+    assert measured["answers"] == 2 * PEOPLE
+    assert measured["who_saw_a_place"] >= PEOPLE // 4
+    assert measured["last_place"] > 1

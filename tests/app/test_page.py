@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-import vqa.cli.page
+import vqa.loading
 from app.state import chats
 from tests.app.fake import Parrot
-from vqa.chat import MAX_PICTURES, Worker
-from vqa.chat.kept import Upload
+from tests.app.waiting import finish
+from vqa.chat import MAX_PICTURES, page_options
+from vqa.chat.page_options import ModelChoice
+from vqa.chat.picture_store import DecodedPictures
 from vqa.errors import VQAError
-from vqa.model_choice import Choice
+from vqa.inputs import images
 
-PAGE = Path(__file__).parents[2] / "app" / "page.py"
+PAGE = Path(__file__).parents[2] / "app" / "streamlit_page.py"
 
 
 def png(colour: str = "red") -> bytes:
@@ -33,6 +34,8 @@ def opened(**query: str) -> AppTest:
     page = AppTest.from_file(PAGE, default_timeout=30)
     page.query_params.update(query)
     page.run()
+    while page.chat_input and page.chat_input[0].disabled and not page.error:  # it is being loaded
+        page.run()
     assert not page.exception
     return page
 
@@ -41,20 +44,23 @@ def ask(page: AppTest, question: str, *pictures: tuple[str, bytes]) -> AppTest:
     for name, data in pictures:
         page.chat_input[0].upload(name, data, "image/png")
     page.chat_input[0].set_value(question)
-    page.run()
+    finish(page.run())
     assert not page.exception
     return page
 
 
 def press(page: AppTest, label: str, at: int = 0) -> AppTest:
     [button for button in page.button if button.label == label][at].click()
-    page.run()
+    finish(page.run())
     assert not page.exception
     return page
 
 
 def texts(page: AppTest) -> list[str]:
-    return [text.value for message in page.chat_message for text in message.text]
+    """Questions, which are plain text, and answers, which are Markdown."""
+    return [
+        one.value for message in page.chat_message for one in (*message.text, *message.markdown)
+    ]
 
 
 def captions(page: AppTest) -> list[str]:
@@ -62,8 +68,8 @@ def captions(page: AppTest) -> list[str]:
 
 
 def element(page: AppTest, kind: str, label: str) -> Any:
-    (found,) = [one for one in page.get(kind) if one.label == label]
-    return found
+    (match,) = [one for one in page.get(kind) if one.label == label]
+    return match
 
 
 def test_the_first_look(parrot: Parrot) -> None:
@@ -78,12 +84,11 @@ def test_the_first_look(parrot: Parrot) -> None:
 
 def test_two_questions_about_two_pictures(parrot: Parrot) -> None:
     page = ask(opened(), "What is it?", ("a.png", png()), ("b.png", png("blue")))
-    assert texts(page)[:2] == ["What is it?", "With 2 pictures you said: What is it?"]
+    assert texts(page)[:2] == ["What is it?", "With 2 pictures you asked: What is it?"]
     assert [message.name for message in page.chat_message] == ["user", "assistant"]
     assert page.chat_input[0].placeholder == "Ask about the picture"
     ask(page, "And **now**?")
-    said = [message.text[0].value for message in page.chat_message]
-    assert said[2:] == ["And **now**?", "With 2 pictures you said: And **now**?"]
+    assert texts(page)[2:] == ["And **now**?", "With 2 pictures you asked: And **now**?"]
     first, second = parrot.requests
     assert [image.getpixel((0, 0)) for image in first.messages[0].images] == [
         (255, 0, 0),
@@ -96,7 +101,7 @@ def test_two_questions_about_two_pictures(parrot: Parrot) -> None:
 def test_an_example_and_a_question_that_is_suggested(parrot: Parrot) -> None:
     page = press(opened(), "A cat")
     press(page, "Describe the picture.")
-    assert texts(page)[1] == "With 1 pictures you said: Describe the picture."
+    assert texts(page)[1] == "With 1 pictures you asked: Describe the picture."
     assert parrot.requests[0].messages[0].images[0].size == (451, 300)
 
 
@@ -121,7 +126,7 @@ def test_a_bad_picture_is_named_and_the_good_one_is_kept(parrot: Parrot) -> None
     assert any("notes\\.jpg is text" in error.value for error in page.error)
     assert not page.chat_message
     ask(page, "What?")
-    assert texts(page)[1] == "With 1 pictures you said: What?"
+    assert texts(page)[1] == "With 1 pictures you asked: What?"
 
 
 def test_too_many_pictures_can_be_put_right(parrot: Parrot) -> None:
@@ -129,27 +134,51 @@ def test_too_many_pictures_can_be_put_right(parrot: Parrot) -> None:
     page = ask(opened(), "What?", *many)
     assert f"{MAX_PICTURES + 1} pictures in one message" in page.error[0].value
     ask(page, "What?")
-    assert texts(page)[1] == f"With {MAX_PICTURES} pictures you said: What?"
+    assert texts(page)[1] == f"With {MAX_PICTURES} pictures you asked: What?"
 
 
 def test_of_far_too_many_pictures_only_those_that_are_kept_are_decoded(
     parrot: Parrot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoded: list[str] = []
-    real = Upload.load
-    monkeypatch.setattr(
-        Upload, "load", lambda upload: (decoded.append(upload.name), real(upload))[1]
-    )
+    decoded: list[str | None] = []
+    real = DecodedPictures.load
+
+    def load(pictures: DecodedPictures, content: bytes, name: str | None = None) -> Image.Image:
+        decoded.append(name)
+        return real(pictures, content, name)
+
+    monkeypatch.setattr(DecodedPictures, "load", load)
     names = [f"{number}.png" for number in range(3 * MAX_PICTURES)]
     page = ask(opened(), "What?", *((name, png()) for name in names))
     assert "24 pictures in one message" in page.error[0].value
     assert decoded == names[:MAX_PICTURES]
 
 
+def test_a_picture_is_decoded_once_from_the_box_to_the_answer_and_the_page(
+    parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    real = images._finish
+    monkeypatch.setattr(
+        images,
+        "_finish",
+        lambda image, name, most: (decoded.append(name), real(image, name, most))[1],
+    )
+    page = ask(opened(), "What?", ("teal.png", png("teal")))
+    assert [name for name in decoded if not name.startswith("/")] == ["teal.png"]  # no examples
+    decoded.clear()
+    ask(page, "And now?")
+    press(page, "Again")
+    assert decoded == []
+    page = ask(opened(), " ", ("olive.png", png("olive")))  # refused: it waits above the box
+    ask(page, "What?")
+    assert decoded == ["olive.png"]
+
+
 def test_an_empty_question(parrot: Parrot) -> None:
     page = ask(opened(), "  ", ("a.png", png()))
     assert "question is empty" in page.error[0].value
-    assert texts(ask(page, "What?"))[1] == "With 1 pictures you said: What?"
+    assert texts(ask(page, "What?"))[1] == "With 1 pictures you asked: What?"
 
 
 def test_a_reload_and_a_restart_keep_the_conversation(parrot: Parrot) -> None:
@@ -181,6 +210,8 @@ def test_a_conversation_is_deleted(parrot: Parrot) -> None:
     page = ask(opened(), "What?", ("a.png", png()))
     key = page.query_params["c"]
     page.button(key="delete-conversation").click().run()
+    assert page.chat_message
+    page.button(key="delete-yes").click().run()
     assert not page.chat_message
     gone = opened(c=key)
     assert "not here any more" in gone.info[0].value
@@ -191,9 +222,9 @@ def test_another_answer_and_the_one_before(parrot: Parrot) -> None:
     page = ask(opened(), "What?", ("a.png", png()))
     press(page, "Again")
     assert parrot.requests[1].settings.temperature > 0
-    assert "2 of 2" in captions(page)
+    assert "2/2" in captions(page)
     press(page, "Previous version")
-    assert "1 of 2" in captions(page)
+    assert "1/2" in captions(page)
 
 
 def test_an_edited_question_is_a_branch(parrot: Parrot) -> None:
@@ -202,8 +233,7 @@ def test_an_edited_question_is_a_branch(parrot: Parrot) -> None:
     press(page, "Edit")
     element(page, "text_area", "Edit").set_value("Which kind?")
     press(page, "Ask")
-    said = [message.text[0].value for message in page.chat_message]
-    assert said == ["Which kind?", "With 1 pictures you said: Which kind?"]
+    assert texts(page) == ["Which kind?", "With 1 pictures you asked: Which kind?"]
     press(page, "Previous version")
     assert len(page.chat_message) == 4
 
@@ -213,24 +243,53 @@ def test_a_turn_is_deleted_with_what_follows(parrot: Parrot) -> None:
     ask(page, "Sure?")
     second = chats().history.branch("local", page.query_params["c"])[2]
     page.button(key=f"delete-{second.id}").click().run()
+    page.button(key="delete-yes").click().run()
     assert len(page.chat_message) == 2
 
 
 def test_a_thumb_and_a_correction_are_kept(parrot: Parrot) -> None:
     page = ask(opened(), "What?", ("a.png", png()))
     page.get("feedback")[0].set_value(1).run()
+    answer = chats().history.branch("local", page.query_params["c"])[-1]
+    page.menu_button(key=f"more-{answer.id}").click("correct").run()
     element(page, "text_area", "The right answer").set_value("A **red** one")
     press(page, "Keep")
     assert [one.value for one in page.success] == ["Corrected\\: A \\*\\*red\\*\\* one"]
-    ((_, answer),) = chats().history.judged()
+    ((_, answer),) = chats().history.judged_answers()
     assert (answer.rating, answer.correction) == (1, "A **red** one")
+
+
+def test_the_window_of_what_is_gone_says_so(parrot: Parrot) -> None:
+    page = ask(opened(), "What?", ("a.png", png()))
+    answer = chats().history.branch("local", page.query_params["c"])[-1]
+    for name in ("correct", "details"):
+        page.menu_button(key=f"more-{answer.id}").click(name).run()
+        assert not page.error
+    chats().delete("local", page.query_params["c"])
+    page.run()
+    assert "no such turn" in page.error[0].value
+    assert not page.exception
+
+
+@pytest.mark.parametrize(
+    ("question", "line"),
+    [
+        ("I doubt it", "12% sure of each word"),
+        ("hardly", "<1% sure of each word"),
+        ("oneword", "90% sure"),
+        ("measured", "1.5 s · 20 tokens a second · 90% sure of each word"),
+    ],
+)
+def test_how_sure_an_answer_is_stands_below_it(parrot: Parrot, question: str, line: str) -> None:
+    page = ask(opened(), question, ("a.png", png()))
+    assert line in captions(page)
 
 
 def test_a_failed_answer_is_told_and_its_picture_is_kept(parrot: Parrot) -> None:
     page = ask(opened(), "Please fail now", ("a.png", png()))
     assert [error.value for error in page.error] == ["No answer\\: the parrot is asleep"]
     ask(page, "What?")
-    assert [one.text[0].value for one in page.chat_message][-1] == "With 1 pictures you said: What?"
+    assert texts(page)[-1] == "With 1 pictures you asked: What?"
 
 
 def test_an_answer_that_was_cut_off_says_so(parrot: Parrot) -> None:
@@ -245,7 +304,7 @@ def test_an_answer_that_is_not_sure_is_shown_and_says_so(
     assert "not sure (12%)" not in captions(page)
     monkeypatch.setenv("VQA_APP", json.dumps({"min_confidence": 0.5}))
     page.run()
-    assert texts(page)[1] == "With 1 pictures you said: I doubt it"
+    assert texts(page)[1] == "With 1 pictures you asked: I doubt it"
     assert captions(page).count("not sure (12%)") == 1
     ask(page, "And now?")
     assert captions(page).count("not sure (12%)") == 1
@@ -273,15 +332,15 @@ def test_settings_reach_the_model(parrot: Parrot) -> None:
 
 
 def test_another_model_is_loaded(parrot: Parrot, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen: list[Choice] = []
+    chosen: list[ModelChoice] = []
 
-    def build(choice: Choice) -> Parrot:
+    def build(choice: ModelChoice) -> Parrot:
         chosen.append(choice)
         if choice.name == "nobody/nothing":
             raise VQAError("no such model in reach")
         return parrot
 
-    monkeypatch.setattr(vqa.cli.page, "build_answerer", build)
+    monkeypatch.setattr(vqa.loading, "load_choice", build)
     page = opened()
     page.selectbox(key="model-name").set_value("").run()
     page.text_input(key="model-other").set_value("nobody/nothing").run()
@@ -292,58 +351,7 @@ def test_another_model_is_loaded(parrot: Parrot, monkeypatch: pytest.MonkeyPatch
     press(page, "Back to the model that ships")
     assert not page.error
     assert [choice.name for choice in chosen] == ["embedded", "nobody/nothing", "embedded"]
-    assert texts(ask(page, "What?", ("a.png", png())))[1] == "With 1 pictures you said: What?"
-
-
-def test_visitors_from_elsewhere_choose_no_model(
-    parrot: Parrot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VQA_APP", json.dumps({"local": False}))
-    page = opened()
-    assert not [one for one in page.button if one.label == "Load"]
-    assert "chosen by whoever started" in " ".join(one.value for one in page.sidebar.caption)
-
-
-def test_visitors_from_elsewhere_exchange_no_model_that_failed(
-    parrot: Parrot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def build(choice: Choice) -> Parrot:
-        raise VQAError("no such model in reach")
-
-    monkeypatch.setattr(vqa.cli.page, "build_answerer", build)
-    options = {"choice": {"name": "nobody/nothing"}}
-    labels = {"Try again", "Back to the model that ships"}
-    for local, shown in ((True, labels), (False, set())):
-        monkeypatch.setenv("VQA_APP", json.dumps({**options, "local": local}))
-        page = opened()
-        assert "no such model in reach" in page.error[0].value
-        assert {button.label for button in page.button} & labels == shown
-
-
-def test_visitors_from_elsewhere_may_have_few_questions_waiting(
-    parrot: Parrot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Worker, "waiting", lambda worker, owner: 4)
-    assert texts(ask(opened(), "What?", ("a.png", png())))
-    monkeypatch.setenv("VQA_APP", json.dumps({"local": False}))
-    st.cache_resource.clear()
-    page = ask(opened(), "What?", ("a.png", png()))
-    assert "4 of your questions wait" in page.error[0].value
-    assert [one.name for one in page.session_state["pending"]] == ["a.png"]
-    assert not page.chat_message
-
-
-def test_visitors_from_elsewhere_share_one_model_and_nothing_else(
-    parrot: Parrot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VQA_APP", json.dumps({"local": False}))
-    first = ask(opened(), "Mine?", ("a.png", png()))
-    second = opened(c=first.query_params["c"])
-    assert not second.chat_message
-    assert "Mine\\?" not in [one.label for one in second.button]
-    ask(second, "Yours?", ("b.png", png("blue")))
-    assert texts(first)[0] == "Mine?"
-    assert len(parrot.requests) == 2
+    assert texts(ask(page, "What?", ("a.png", png())))[1] == "With 1 pictures you asked: What?"
 
 
 def test_the_page_in_chinese(parrot: Parrot) -> None:
@@ -357,8 +365,20 @@ def test_the_page_in_chinese(parrot: Parrot) -> None:
 
 
 def test_the_options_come_from_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert vqa.cli.page.page_options() == vqa.cli.page.PageOptions()
-    given = {"choice": {"name": "x/y", "quantize": "4bit"}, "local": False}
-    monkeypatch.setenv("VQA_APP", json.dumps(given))
-    options = vqa.cli.page.page_options()
-    assert options == vqa.cli.page.PageOptions(Choice("x/y", quantize="4bit"), local=False)
+    assert page_options.page_options() == page_options.PageOptions()
+    options = {"choice": {"name": "x/y", "quantize": "4bit"}, "local": False}
+    monkeypatch.setenv("VQA_APP", json.dumps(options))
+    options = page_options.page_options()
+    assert options == page_options.PageOptions(ModelChoice("x/y", quantize="4bit"), local=False)
+
+
+def test_what_waits_is_asked_by_a_tab_that_opens_later_and_once(parrot: Parrot) -> None:
+    page = opened()
+    page.chat_input[0].upload("a.png", png(), "image/png")
+    page.chat_input[0].set_value("unhurried?").run()
+    page.chat_input[0].set_value("And next?").run()
+    assert len(page.chat_message) == 2
+    key = page.query_params["c"]
+    tabs = [finish(opened(c=key)), finish(opened(c=key))]
+    for tab in tabs:
+        assert texts(finish(tab.run()))[2:] == ["And next?", "With 1 pictures you asked: And next?"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.app.browsing import ask, pick
 from tests.app.server import ROOT, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.weights]
@@ -40,17 +41,6 @@ def keep(request: pytest.FixtureRequest, tmp_path: Path) -> Keep:
     return take
 
 
-def ask(page: Page, question: str, *pictures: Path) -> None:
-    box = page.get_by_test_id("stChatInputTextArea")
-    expect(box).to_be_enabled()
-    if pictures:
-        page.set_input_files("[data-testid=stChatInput] input[type=file]", pictures)
-        expect(page.get_by_text(pictures[-1].name)).to_be_visible()
-    box.fill(question)
-    expect(page.get_by_role("button", name="Send message")).to_be_enabled()
-    box.press("Enter")
-
-
 def test_two_photos_a_follow_up_and_what_is_behind_an_answer(
     browser: Browser, url: str, keep: Keep
 ) -> None:
@@ -58,19 +48,21 @@ def test_two_photos_a_follow_up_and_what_is_behind_an_answer(
     page.goto(url)
     ask(page, "What animal is this?", CAT)
     messages = page.get_by_test_id("stChatMessage")
-    expect(messages.nth(1).get_by_test_id("stText").first).to_have_text(re.compile("^cat", re.I))
+    expect(messages.nth(1).get_by_test_id("stMarkdown").first).to_have_text(
+        re.compile("^cat", re.I)
+    )
     ask(page, "Is there a dog in the picture?")
     expect(messages).to_have_count(4)
-    expect(messages.nth(3).get_by_test_id("stText").first).to_have_text(re.compile("^no", re.I))
+    expect(messages.nth(3).get_by_test_id("stMarkdown").first).to_have_text(re.compile("^no", re.I))
     expect(messages.nth(3).get_by_role("button", name="Again")).to_be_in_viewport()
     keep(page, "chat")
-    messages.nth(1).get_by_role("button", name="Details").click()
+    pick(page, messages.nth(1), "Details")
     expect(page.get_by_text("As the model sees it")).to_be_visible()
     expect(page.get_by_role("dialog").get_by_role("img")).to_be_visible()
     expect(page.get_by_text(re.compile(r"64 for pictures, \d+ in the prompt"))).to_be_visible()
     keep(page, "details")
     page.keyboard.press("Escape")
-    messages.nth(1).get_by_role("button", name="Where it looked").click()
+    pick(page, messages.nth(1), "Where it looked")
     window = page.get_by_role("dialog", name="Where the model looked")
     expect(window.get_by_role("img", name="Where the model looked")).to_be_visible()
     keep(page, "looking")
@@ -83,7 +75,7 @@ def test_a_phone_in_the_dark(browser: Browser, url: str, keep: Keep) -> None:
     ask(page, "Describe the picture.", COFFEE)
     messages = page.get_by_test_id("stChatMessage")
     expect(messages.nth(1).get_by_role("button", name="Again")).to_be_visible()
-    assert len(messages.nth(1).get_by_test_id("stText").first.inner_text().split()) > 3
+    assert len(messages.nth(1).get_by_test_id("stMarkdown").first.inner_text().split()) > 3
     keep(page, "phone")
     page.close()
 
@@ -94,6 +86,6 @@ def test_chinese(browser: Browser, url: str, keep: Keep) -> None:
     page.get_by_role("button", name="猫", exact=True).click()
     page.get_by_role("button", name="What is in the picture?").click()
     messages = page.get_by_test_id("stChatMessage")
-    expect(messages.nth(1).get_by_test_id("stText").first).to_have_text(re.compile("cat", re.I))
+    expect(messages.nth(1).get_by_test_id("stMarkdown").first).to_have_text(re.compile("cat", re.I))
     keep(page, "chinese")
     page.close()

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -66,3 +67,32 @@ def test_what_is_wrong_is_told(parrot: Parrot, tmp_path: Path, photos: Path) -> 
     page = press(searching(photos), "Look at 4 pictures")
     page.text_input(key="search-words").set_value("square " * 100).run()
     assert "tokens" in page.error[0].value
+
+
+def test_what_is_absurdly_long_is_refused_in_a_line(
+    parrot: Parrot, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = press(searching(photos), "Look at 4 pictures")
+    loaded: list[str] = []
+    monkeypatch.setattr(vqa.alignment.loading, "load", lambda: loaded.append("model"))
+    st.cache_resource.clear()
+    page.text_input(key="search-words").set_value("square " * 15_000).run()
+    assert not page.exception and not loaded
+    error = page.error[0].value.replace("\\", "")
+    assert "at most 8,000 are read" in error and len(error) < 300
+    page.text_input(key="search-folder").set_value("/photos" * 15_000).run()
+    assert not page.exception
+    assert len(page.error) == 1 and len(page.error[0].value) < 300
+
+
+def test_what_is_no_picture_is_counted_and_hidden_files_are_not(
+    parrot: Parrot, photos: Path
+) -> None:
+    for name in ("notes.txt", "manual.pdf", "._red.png", ".DS_Store", "Thumbs.db"):
+        (photos / name).write_text("words")
+    Image.new("RGB", (40, 30), "pink").save(photos / "pink.avif")
+    (photos / "green.png").rename(photos / "green")
+    page = searching(photos)
+    assert any(one.label == "Look at 5 pictures" for one in page.button)
+    captions = [caption.value for caption in page.main.caption if "left out" in caption.value]
+    assert len(captions) == 1 and "2 files that are no pictures" in captions[0].replace("\\", "")

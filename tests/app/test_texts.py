@@ -12,21 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.texts import LANGUAGES, catalogue, plain
+from app.texts import LANGUAGES, catalogue, formatted, is_mostly_foreign, plain
 
 APP = Path(__file__).parents[2] / "app"
 
 
-def entries(found: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def entries(node: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """Every text with its key; of a list, each."""
-    if isinstance(found, dict):
-        for key, value in found.items():
+    if isinstance(node, dict):
+        for key, value in node.items():
             yield from entries(value, f"{name}.{key}" if name else key)
-    elif isinstance(found, list):
-        for one in found:
+    elif isinstance(node, list):
+        for one in node:
             yield from entries(one, name)
     else:
-        yield name, found
+        yield name, node
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -42,27 +42,68 @@ def test_every_language_has_every_text(language: str) -> None:
 
 
 def test_every_text_is_used_and_every_use_has_a_text() -> None:
-    code = "\n".join(path.read_text() for path in APP.glob("*.py"))
+    sources = [*APP.glob("*.py"), *APP.glob("*.jinja")]
+    code = "\n".join(path.read_text() for path in sources)
     used = set(re.findall(r'(?:text|entry)\(\s*f?"([a-z_.{}]+?)["{]', code))
     used |= set(re.findall(r'"([a-z]+\.[a-z_]+)"', code))
     starts = {key for key in used if key.endswith((".", "_"))}
     for key, _ in entries(catalogue("en")):
         assert key in used or any(key.startswith(start) for start in starts), f"{key} is not used"
-    known = {key for key, _ in entries(catalogue("en"))}
-    sections = {key.partition(".")[0] for key in known}
+    keys = {key for key, _ in entries(catalogue("en"))}
+    sections = {key.partition(".")[0] for key in keys}
     for key in used - starts:
         if key.partition(".")[0] in sections:
-            assert key in known, f"{key} is not in the catalogue"
+            assert key in keys, f"{key} is not in the catalogue"
 
 
 @given(st.text())
 def test_plain_text_keeps_all_its_characters(text: str) -> None:
-    shown = re.sub(r"\\(.)", r"\1", plain(text)).replace("\u2060", "")
-    assert shown.split() == text.replace("\u2060", "").split()
+    rendered = re.sub(r"\\(.)", r"\1", plain(text)).replace("\u2060", "")
+    assert rendered.split() == text.replace("\u2060", "").split()
 
 
 def test_plain_text_is_no_markup() -> None:
-    shown = plain("![x](http://a.b) :red[y] <b>")
-    assert shown.replace("\u2060", "") == (
+    rendered = plain("![x](http://a.b) :red[y] <b>")
+    assert rendered.replace("\u2060", "") == (
         "\\!\\[x\\]\\(http\\:\\/\\/a\\.b\\) \\:red\\[y\\] \\<b\\>"
     )
+
+
+@pytest.mark.parametrize(
+    ("answer", "markdown"),
+    [
+        ("**Two** cats:\n- black\n- white", "**Two** cats:  \n- black  \n- white"),
+        ("It is ![x](http://a.b/c.png)", "It is !\u2060[x](http://a.b/c.png)"),
+        ("![x][y]\n\n[y]: //a.b", "!\u2060[x][y]  \n  \n[y]: //a.b"),
+        ("`![x](//a.b)`", "`!\u2060[x](//a.b)`"),
+        ("$5 to $10", r"\$5 to \$10"),
+        ("`$HOME`", "`$HOME`"),
+        ("<b>1 < 2</b>\n`<b>`", "\\<b>1 \\< 2\\</b>  \n`<b>`"),
+        ("```\na = $b\n```\nfor $1", "```\na = $b\n```  \nfor \\$1"),
+        (":red[stop] at 10:30", "\\:\u2060red[stop] at 10:30"),
+        (r"\:red[stop] \\:red[stop]", "\\:\u2060red[stop] \\\\\\:\u2060red[stop]"),
+        (":红[x] `:red[x]`", "\\:\u2060红[x] `:red[x]`"),
+        ("[go](javascript:alert(1))", "[go](javascript\\:\u2060alert(1))"),
+        ("left\u202eright", "left\ufffdright"),
+        ("", ""),
+    ],
+)
+def test_an_answer_keeps_its_markdown_and_nothing_else(answer: str, markdown: str) -> None:
+    assert formatted(answer) == markdown
+
+
+@pytest.mark.parametrize(
+    ("words", "foreign"),
+    [
+        ("What is in the picture?", False),
+        ("Où est le café ?", False),
+        ("What does 猫 mean?", False),
+        ("这是什么？", True),
+        ("Что это?", True),
+        ("这是 a cat 吗？图片里有什么", True),
+        ("123 ?", False),
+        ("", False),
+    ],
+)
+def test_foreign_letters(words: str, foreign: bool) -> None:
+    assert is_mostly_foreign(words) is foreign

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vqa.answering import Answer, Request
 from vqa.batches import Batches, Run
-from vqa.evaluation.score import read_predictions
+from vqa.evaluation.predictions import read_predictions
 
 COLORS = ("red", "lime", "blue", "white", "black")
 
@@ -72,5 +72,5 @@ def until(what: Callable[[], object]) -> None:
 
 
 def answers(batches: Batches, run: Run) -> dict[object, str | None]:
-    found = read_predictions(batches.store.predictions(run))
-    return {key: said.text for key, said in found.items()}
+    predictions = read_predictions(batches.store.predictions(run))
+    return {key: prediction.text for key, prediction in predictions.items()}

@@ -24,10 +24,10 @@ from tests.batches.painter import (
     until,
 )
 from vqa.answering import Answer, Request
-from vqa.batches import Batches, Limits, NotThere
+from vqa.batches import Batches, Limits, NotFoundError
 from vqa.chat import Worker
 from vqa.errors import InputError, VQAError
-from vqa.evaluation.score import read_predictions
+from vqa.evaluation.predictions import read_predictions
 
 
 @pytest.mark.parametrize("folder", ["", "photos/"])
@@ -59,7 +59,7 @@ def test_progress_stop_and_go_on(batches: Batches, painter: Painter) -> None:
     batches.stop("ann", other)
     batches.wait(other)
     run = batches.run("ann", other)
-    assert (run.state, run.done) == ("stopped", 0)  # what was cut off is not kept
+    assert (run.state, run.done) == ("stopped", 0)  # what was cut off does not count
     painter.gate.set()
     batches.go_on("ann", other)
     batches.wait(other)
@@ -92,10 +92,10 @@ def test_nobody_sees_the_runs_of_others(batches: Batches) -> None:
     batches.wait(key)
     assert batches.runs("bob") == []
     for act in (batches.run, batches.stop, batches.delete, batches.go_on):
-        with pytest.raises(NotThere):
+        with pytest.raises(NotFoundError):
             act("bob", key)
     for name in ("..", f"../batches/{key}", "", "a" * 22):
-        with pytest.raises(NotThere):
+        with pytest.raises(NotFoundError):
             batches.run("ann", name)
     assert [run.id for run in batches.runs("ann")] == [key]
 
@@ -141,8 +141,8 @@ def test_bad_rows_are_listed_and_the_others_answered(batches: Batches) -> None:
     assert run.bad_count == 3 and [bad.line for bad in run.bad] == [4, 5, 6]
     assert str(batches.store.directory) not in " ".join(bad.reason for bad in run.bad)
     assert run.state == "done" and run.rows == 4 and run.errors >= 1
-    said = read_predictions(batches.store.predictions(run))
-    assert said["gone"].error is not None and said[0].text is not None
+    predictions = read_predictions(batches.store.predictions(run))
+    assert predictions["gone"].error is not None and predictions[0].text is not None
 
 
 def test_useless_data_is_refused_in_a_line_and_leaves_nothing(batches: Batches) -> None:
@@ -286,24 +286,24 @@ def test_a_model_is_free_once_its_worker_is_closed(tmp_path: Path) -> None:
     workers = [Worker(painter)]
     batches = Batches(tmp_path, lambda: workers[0])
     key = batches.start("ann", "a.jsonl", questions(), pictures())
-    known = weakref.ref(painter)
-    until(lambda: (model := known()) is not None and model.batches == 1)
+    reference = weakref.ref(painter)
+    until(lambda: (model := reference()) is not None and model.batches == 1)
     workers.pop().close()
     batches.wait(key)
     del painter
     gc.collect()
-    assert known() is None
+    assert reference() is None
 
 
 def test_what_a_kill_left_of_an_upload_is_removed(batches: Batches, worker: Worker) -> None:
-    left = batches.store.directory / ("a" * 22)
-    left.mkdir(parents=True)
-    (left / "file").write_text("x")
+    abandoned = batches.store.directory / ("a" * 22)
+    abandoned.mkdir(parents=True)
+    (abandoned / "file").write_text("x")
     Batches(batches.store.directory, lambda: worker)
-    assert left.exists()  # somebody may be uploading it now
-    os.utime(left, (1, 1))
+    assert abandoned.exists()  # somebody may be uploading it now
+    os.utime(abandoned, (1, 1))
     Batches(batches.store.directory, lambda: worker)
-    assert not left.exists()
+    assert not abandoned.exists()
 
 
 def test_many_pages_act_at_once(batches: Batches) -> None:

@@ -13,20 +13,20 @@ import pytest
 
 from tests.batches.painter import Painter, pictures, questions, until
 from vqa.batches import Batches, Limits, Run
-from vqa.batches.runs import Store
+from vqa.batches.run_store import RunStore
 from vqa.chat import Worker
 from vqa.errors import InputError
 
 
 class FullDisk:
-    """In place of `Store.save`: fails once for each run that is to get one of `states`."""
+    """In place of `RunStore.save`: fails once for each run that is to get one of `states`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *states: str) -> None:
         self._states = list(states)
-        self._save = Store.save
-        monkeypatch.setattr(Store, "save", lambda store, run: self.save(store, run))
+        self._save = RunStore.save
+        monkeypatch.setattr(RunStore, "save", lambda store, run: self.save(store, run))
 
-    def save(self, store: Store, run: Run) -> None:
+    def save(self, store: RunStore, run: Run) -> None:
         if run.state in self._states:
             self._states.remove(run.state)
             raise OSError(errno.ENOSPC, "No space left on device")

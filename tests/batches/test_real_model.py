@@ -11,15 +11,15 @@ import pytest
 
 from vqa.batches import Batches
 from vqa.chat import Worker
-from vqa.evaluation.score import read_predictions
+from vqa.evaluation.predictions import read_predictions
 
 
 @pytest.mark.weights
 def test_the_model_that_ships_answers_a_file_and_goes_on_after_a_stop(
     examples: Path, tmp_path: Path
 ) -> None:
-    from vqa.checkpoints import load
     from vqa.engine import LocalEngine
+    from vqa.models.checkpoints import load
 
     zipped = io.BytesIO()
     with zipfile.ZipFile(zipped, "w") as archive:
@@ -42,6 +42,6 @@ def test_the_model_that_ships_answers_a_file_and_goes_on_after_a_stop(
         batches.wait(key)
         run = batches.run("ann", key)
     assert (run.state, run.reason, run.done, run.errors) == ("done", "", 6, 0)
-    said = read_predictions(batches.store.predictions(run))
-    assert "cat" in (said["cat-0"].text or "").lower()
-    assert all(0 < (one.probability or 0) <= 1 for one in said.values())
+    predictions = read_predictions(batches.store.predictions(run))
+    assert "cat" in (predictions["cat-0"].text or "").lower()
+    assert all(0 < (one.probability or 0) <= 1 for one in predictions.values())

@@ -8,9 +8,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzz.limits import fuzz
 from vqa.batches.unpack import ZipLimits, unpack
 from vqa.errors import InputError
 
@@ -27,8 +28,8 @@ def packed(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.By
 
 def taken(file: io.BytesIO, folder: Path, limits: ZipLimits = LIMITS) -> dict[str, bytes]:
     unpack(file, "The zip", folder / "out", limits)
-    found = [path for path in (folder / "out").rglob("*") if path.is_file()]
-    return {path.relative_to(folder / "out").as_posix(): path.read_bytes() for path in found}
+    paths = [path for path in (folder / "out").rglob("*") if path.is_file()]
+    return {path.relative_to(folder / "out").as_posix(): path.read_bytes() for path in paths}
 
 
 def test_files_come_out_as_they_are(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_what_is_no_zip(tmp_path: Path) -> None:
 GOOD = packed({"a.jpg": b"one" * 40, "b/c.png": b"two"}).getvalue()
 
 
-@settings(max_examples=300, deadline=None)
+@fuzz
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=6))
 def test_damage_is_one_line_and_nothing_leaves_the_folder(changes: list[tuple[int, int]]) -> None:
     raw = bytearray(GOOD)
@@ -171,7 +172,7 @@ def test_damage_is_one_line_and_nothing_leaves_the_folder(changes: list[tuple[in
         assert {path.name for path in folder.iterdir()} <= {"out"}
 
 
-@settings(max_examples=200, deadline=None)
+@fuzz
 @given(st.text(min_size=1, max_size=30).filter(lambda name: "\ud800" not in ascii(name)))
 def test_any_name_stays_inside_or_is_refused(name: str) -> None:
     try:

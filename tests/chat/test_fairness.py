@@ -36,8 +36,8 @@ def test_the_place_in_the_queue_is_the_order_of_answers(owners: list[str]) -> No
             echo.go.release()
         for job in jobs:
             job.result()
-        told = [str(n) for n in sorted(range(len(jobs)), key=places.__getitem__)]
-        assert echo.order == ["first", *told]
+        predicted = [str(n) for n in sorted(range(len(jobs)), key=places.__getitem__)]
+        assert echo.order == ["first", *predicted]
         for owner in set(owners):  # of one owner in the order they came
             own = [str(n) for n, one in enumerate(owners) if one == owner]
             assert [text for text in echo.order if text in own] == own

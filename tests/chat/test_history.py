@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vqa.chat.history import History
-from vqa.chat.turn import NotThere
+from vqa.chat.turn import NotFoundError
 from vqa.errors import InputError
 
 ANNA, BEN = "anna", "ben"
@@ -20,9 +20,9 @@ PICTURE = b"\x89PNG bytes of a picture"
 
 @pytest.fixture
 def history(tmp_path: Path) -> Iterator[History]:
-    found = History(tmp_path / "chats")
-    yield found
-    found.close()
+    opened = History(tmp_path / "chats")
+    yield opened
+    opened.close()
 
 
 def talk(history: History, *texts: str, owner: str = ANNA) -> tuple[str, list[str]]:
@@ -50,17 +50,17 @@ def files(history: History) -> list[str]:
 def test_a_conversation_comes_back_as_it_was(tmp_path: Path) -> None:
     first = History(tmp_path / "chats")
     key = first.start(ANNA, system="Be brief.")
-    question = first.add_question(ANNA, key, None, "What is it?", [("猫.png", PICTURE)])
-    answer = first.add_answer(ANNA, question, "parrot")
-    first.finish(answer, "A cat.", "done", {"probability": 0.9, "seconds": {"total": 1.5}})
+    question_id = first.add_question(ANNA, key, None, "What is it?", [("猫.png", PICTURE)])
+    answer_id = first.add_answer(ANNA, question_id, "parrot")
+    first.finish(answer_id, "A cat.", "done", {"probability": 0.9, "seconds": {"total": 1.5}})
     first.close()
 
     again = History(tmp_path / "chats")
-    asked, said = again.branch(ANNA, key)
-    assert (asked.role, asked.text, asked.state) == ("user", "What is it?", "done")
-    assert [(one.name, one.path.read_bytes()) for one in asked.pictures] == [("猫.png", PICTURE)]
-    assert (said.role, said.text, said.model) == ("assistant", "A cat.", "parrot")
-    assert said.about == {"probability": 0.9, "seconds": {"total": 1.5}}
+    question, answer = again.branch(ANNA, key)
+    assert (question.role, question.text, question.state) == ("user", "What is it?", "done")
+    assert [(one.name, one.path.read_bytes()) for one in question.pictures] == [("猫.png", PICTURE)]
+    assert (answer.role, answer.text, answer.model) == ("assistant", "A cat.", "parrot")
+    assert answer.about == {"probability": 0.9, "seconds": {"total": 1.5}}
     assert again.system(ANNA, key) == "Be brief."
     assert [one.title for one in again.conversations(ANNA)] == ["What is it?"]
     again.close()
@@ -87,7 +87,7 @@ def test_an_edited_question_keeps_its_pictures(history: History) -> None:
     (now,) = history.branch(ANNA, key)
     assert [one.name for one in now.pictures] == ["a.png", "b.png"]
     assert [one.path.read_bytes() for one in now.pictures] == [PICTURE, b"other"]
-    assert len(files(history)) == 2  # the same bytes are kept once
+    assert len(files(history)) == 2  # the same bytes are stored once
 
 
 def test_deleting_a_turn_shows_what_stood_beside_it(history: History) -> None:
@@ -105,14 +105,14 @@ def test_deleting_a_turn_shows_what_stood_beside_it(history: History) -> None:
 
 
 def test_pictures_go_with_the_last_that_has_them(history: History) -> None:
-    kept = history.start(ANNA)
-    history.add_question(ANNA, kept, None, "?", [("a.png", PICTURE)])
+    first = history.start(ANNA)
+    history.add_question(ANNA, first, None, "?", [("a.png", PICTURE)])
     gone = history.start(BEN)
     history.add_question(BEN, gone, None, "?", [("a.png", PICTURE), ("b.png", b"other")])
     history.delete(BEN, gone)
     assert len(files(history)) == 1
-    assert history.branch(ANNA, kept)[0].pictures[0].path.read_bytes() == PICTURE
-    history.delete(ANNA, kept)
+    assert history.branch(ANNA, first)[0].pictures[0].path.read_bytes() == PICTURE
+    history.delete(ANNA, first)
     assert files(history) == []
 
 
@@ -131,14 +131,37 @@ def test_nobody_gets_at_what_is_anothers(history: History) -> None:
         lambda: history.rate(BEN, turns[1], 1),
         lambda: history.correct(BEN, turns[1], "mine"),
     ):
-        with pytest.raises(NotThere):
+        with pytest.raises(NotFoundError):
             forbidden()
     assert history.conversations(BEN) == []
-    assert list(history.judged(BEN)) == []
+    assert history.judged_answers(BEN) == []
     assert texts(history, key) == ["One?", "1"]
     other, _ = talk(history, "Mine?", owner=BEN)
-    with pytest.raises(NotThere):
+    with pytest.raises(NotFoundError):
         history.add_question(BEN, other, turns[1], "after another's turn")
+
+
+def test_pinned_conversations_come_first(history: History) -> None:
+    keys = [talk(history, f"{word}?", "yes")[0] for word in ("one", "two", "three")]
+
+    def titles(search: str = "") -> list[tuple[str, bool]]:
+        return [(one.title, one.pinned) for one in history.conversations(ANNA, search)]
+
+    history.pin(ANNA, keys[0], True)
+    assert titles() == [("one?", True), ("three?", False), ("two?", False)]
+    history.pin(ANNA, keys[1], True)
+    talk(history, "four?")
+    assert [title for title, _ in titles()] == ["two?", "one?", "four?", "three?"]
+    assert titles("o") == [("two?", True), ("one?", True), ("four?", False)]
+    assert [one.title for one in history.conversations(ANNA, limit=1)] == ["two?"]
+    history.pin(ANNA, keys[0], False)
+    history.pin(ANNA, keys[1], False)
+    history.pin(ANNA, keys[1], False)  # again does nothing
+    assert [title for title, _ in titles()] == ["four?", "three?", "two?", "one?"]
+    with pytest.raises(NotFoundError):
+        history.pin(BEN, keys[0], True)
+    with pytest.raises(NotFoundError):
+        history.pin(ANNA, "no such", True)
 
 
 def test_search_takes_words_as_they_stand(history: History) -> None:
@@ -157,12 +180,23 @@ def test_search_takes_words_as_they_stand(history: History) -> None:
     assert len(history.conversations(ANNA, "  ")) == 2
 
 
+@pytest.mark.parametrize("words", ["x" * 100_000, "%_" * 5_000, "什" * 50_000, "x " * 8_000])
+def test_a_search_of_absurd_length_is_refused_as_such(history: History, words: str) -> None:
+    talk(history, "What is 100% wool?", "a sheep")
+    with pytest.raises(InputError, match=r"has [\d,]+ characters: at most 8,000 are looked for"):
+        history.conversations(ANNA, words)
+    assert history.conversations(ANNA, "什%" * 4_000) == []  # the longest
+
+
 def test_what_people_say_of_answers(history: History) -> None:
     key, turns = talk(history, "One?", "1", "Two?", "2")
     talk(history, "Not judged?", "no")
     history.rate(ANNA, turns[1], 1)
     history.correct(ANNA, turns[3], " two ")
-    up, corrected = history.judged()
+    up, corrected = (
+        history.branch(owner, answer.conversation, answer.id)
+        for owner, answer in history.judged_answers()
+    )
     assert [turn.text for turn in up] == ["One?", "1"]
     assert up[-1].rating == 1
     assert [turn.text for turn in corrected] == ["One?", "1", "Two?", "2"]
@@ -170,7 +204,7 @@ def test_what_people_say_of_answers(history: History) -> None:
     assert history.conversations(ANNA, "two")[0].id == key
     history.rate(ANNA, turns[1], 0)
     history.correct(ANNA, turns[3], "")
-    assert list(history.judged(ANNA)) == []
+    assert history.judged_answers(ANNA) == []
 
 
 def test_an_answer_whose_process_is_gone_is_stopped_with_what_was_written(tmp_path: Path) -> None:
@@ -250,5 +284,5 @@ def test_a_turn_that_was_deleted_while_it_was_answered(history: History) -> None
     history.delete(ANNA, key)
     history.write(answer, "too late")
     history.finish(answer, "too late", "done", {})
-    with pytest.raises(NotThere):
+    with pytest.raises(NotFoundError):
         history.branch(ANNA, key)

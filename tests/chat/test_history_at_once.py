@@ -8,21 +8,22 @@ from pathlib import Path
 
 import pytest
 
-import vqa.chat.tables
+import vqa.chat.database
 from vqa.chat.history import History
+from vqa.chat.picture_store import PictureFolder
 
 
 def test_who_writes_waits_for_as_long_as_others_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = History._store
+    add = PictureFolder.add
 
-    def slowly(self: History, content: bytes) -> str:
+    def slowly(self: PictureFolder, content: bytes) -> str:
         time.sleep(0.1)  # a busy disk
-        return store(self, content)
+        return add(self, content)
 
-    monkeypatch.setattr(History, "_store", slowly)
-    monkeypatch.setattr(vqa.chat.tables, "_PATIENCE", 0.3)  # less than all of them need
+    monkeypatch.setattr(PictureFolder, "add", slowly)
+    monkeypatch.setattr(vqa.chat.database, "_PATIENCE", 0.3)  # less than all of them need
     history = History(tmp_path)
 
     def ask(number: int) -> None:

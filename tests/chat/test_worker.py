@@ -11,11 +11,11 @@ from threading import Event
 import pytest
 from PIL import Image
 
-from vqa.answering import Answer, Request, Settings
+from vqa.answering import Answer, Request, SamplingParams
 from vqa.chat import MAX_PICTURES, MAX_QUESTION, Conversation, Job, Worker
 from vqa.errors import InputError, VQAError
-from vqa.images import ImageError
-from vqa.prompts import Message
+from vqa.inputs.images import ImageError
+from vqa.inputs.prompts import Message
 
 RED = Image.new("RGB", (2, 2), "red")
 
@@ -87,11 +87,30 @@ def test_a_conversation_of_two_turns() -> None:
     assert first.messages[0].images[0].tobytes() == RED.tobytes()
     second = first.answered("Red.").ask("And now?")
     assert [message.role for message in second.messages] == ["user", "assistant", "user"]
-    settings = Settings(max_new_tokens=5)
+    settings = SamplingParams(max_new_tokens=5)
     assert second.request(settings) == Request(second.messages, settings)
-    assert second.request().settings == Settings()
+    assert second.request().settings == SamplingParams()
     assert empty.messages == ()
     assert len(first.messages) == 1
+
+
+def test_pictures_stand_at_the_places_of_a_question() -> None:
+    blue = Image.new("RGB", (3, 3), "blue")
+    asked = Conversation().ask(" \nIs <image> like <image>? ", [RED, blue], [5, 18])
+    (message,) = asked.messages
+    assert (message.text, message.places) == ("Is <image> like <image>?", (3, 16))
+    # what was not answered leaves its pictures, before the text
+    (message,) = asked.ask("And <image>?", [RED], [4]).messages
+    assert [image.size for image in message.images] == [(2, 2), (3, 3), (2, 2)]
+    assert message.places == (4,)
+    assert Conversation().ask("Is <image> text?", [RED]).messages[0].places == ()
+    for question, pictures, places, says in (
+        ("Is <image> red?", [RED], [2], "no <image> begins at character 2"),
+        ("Is <image> red?", [], [3], "1 places in the question for 0 pictures"),
+        (" <image>\n", [RED], [1], "the question is empty"),
+    ):
+        with pytest.raises(InputError, match=says):
+            Conversation().ask(question, pictures, places)
 
 
 def test_an_unanswered_question_gives_way_but_its_pictures_stay() -> None:
@@ -303,7 +322,7 @@ def test_close_cancels_everything_and_ends_the_thread() -> None:
     wait(lambda: jobs[0].text == "question ")
     threading.Timer(0.05, echo.go.release).start()
     worker.close()
-    assert [job.result().finish for job in jobs] == ["cancelled"] * 3
+    assert [job.result().finish_reason for job in jobs] == ["cancelled"] * 3
     assert not worker._thread.is_alive()
     assert len(echo.order) == 1
     with pytest.raises(VQAError, match="has ended"):
@@ -314,6 +333,6 @@ def test_a_finished_question_is_not_kept() -> None:
     with Worker(Echo()) as worker:
         job = worker.submit(ask("one"))
         job.result()
-        kept = weakref.ref(job)
+        reference = weakref.ref(job)
         del job
-        wait(lambda: gc.collect() >= 0 and kept() is None)
+        wait(lambda: gc.collect() >= 0 and reference() is None)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from transformers.utils import logging
 
 from vqa.cli import main
 
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment; the package is found from any directory."""
+    """Return this process's environment, in which any directory can import the package."""
     ours = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "VQA_DEBUG": ""}
     return {**os.environ, **ours, **(extra or {})}
 
@@ -44,8 +45,13 @@ def vqa_here(
 ) -> subprocess.CompletedProcess[str]:
     """The same in this process, where torch is imported only once for all tests."""
     capture.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        main(list(map(str, arguments)))
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # as the command sets it, before the library is imported
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main(list(map(str, arguments)))
+    finally:
+        logging.set_verbosity(verbosity)
     code = ended.value.code
     assert isinstance(code, int)
     return subprocess.CompletedProcess(["vqa"], code, *capture.readouterr())

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tests import clips, tiny
+from tests import tiny
 from tests.cli.run import refused, vqa_here
+from tests.inputs import clips
 
 Capture = pytest.CaptureFixture[str]
 
@@ -39,16 +40,18 @@ def test_the_answer_and_a_picture(
     ask = (*ask, "--max-new-tokens", "4", "--dtype", "float32")
     out = tmp_path / "new" / "why.png"
     plain = vqa_here(capfd, *ask)
-    found = vqa_here(capfd, *ask, "--explain", out, "--explain-by", by)
-    assert found.returncode == 0 and found.stdout == plain.stdout
-    told = json.loads(vqa_here(capfd, *ask, "--explain", out, "--explain-by", by, "--json").stdout)
-    assert told["answer"] + "\n" == plain.stdout
-    why = told["explanation"]
+    done = vqa_here(capfd, *ask, "--explain", out, "--explain-by", by)
+    assert done.returncode == 0 and done.stdout == plain.stdout
+    output = json.loads(
+        vqa_here(capfd, *ask, "--explain", out, "--explain-by", by, "--json").stdout
+    )
+    assert output["answer"] + "\n" == plain.stdout
+    why = output["explanation"]
     assert why["path"] == str(out) and why["by"] == by
     scores = [why[f"{a}{b}"] for a in ("", "random_") for b in ("deletion", "insertion")]
     assert all(0 < score < 1 for score in scores)
     worse = scores[1] - scores[0] <= scores[3] - scores[2]
-    assert worse == bool(why["warning"]) == ("explains nothing" in found.stderr)
+    assert worse == bool(why["warning"]) == ("explains nothing" in done.stderr)
     with Image.open(out) as picture:
         assert picture.format == "PNG" and picture.width > 1.5 * picture.height
         pixels = np.asarray(picture.convert("RGB"), float)
@@ -83,5 +86,5 @@ def test_frames_of_a_video_are_explained(model: Path, tmp_path: Path, capfd: Cap
     clip = clips.write(tmp_path / "a.mp4", clips.scenes("red", "blue"), every=10)
     out = tmp_path / "why.png"
     ask = ("ask", clip, "What?", "--model", model, "--max-new-tokens", "4", "--json")
-    found = json.loads(vqa_here(capfd, *ask, "--explain", out).stdout)
-    assert len(found["frames"]) == 2 and out.exists()
+    output = json.loads(vqa_here(capfd, *ask, "--explain", out).stdout)
+    assert len(output["frames"]) == 2 and out.exists()

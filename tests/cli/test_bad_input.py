@@ -37,12 +37,12 @@ PICTURES = {
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_bad_picture(tmp_path: Path, name: str) -> None:
-    content, said = PICTURES[name]
+    content, text = PICTURES[name]
     path = tmp_path / name
     path.write_bytes(content())
     cache = tmp_path / "cache"
     message = refused(vqa("ask", path, "What is this?", extra={"VQA_CACHE": str(cache)}))
-    assert said in message and str(path) in message
+    assert text in message and str(path) in message
     assert not cache.exists()  # nothing was fetched for a picture that cannot be read
 
 
@@ -101,7 +101,7 @@ def test_a_directory_without_an_adapter(tmp_path: Path, photo: Path, capfd: Capt
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value", "text"),
     [
         ("--quantize", "3bit", "--quantize"),
         ("--max-new-tokens", "0", "--max-new-tokens"),
@@ -112,11 +112,11 @@ def test_a_directory_without_an_adapter(tmp_path: Path, photo: Path, capfd: Capt
     ],
 )
 def test_bad_option(
-    tmp_path: Path, photo: Path, capfd: Capture, option: str, value: str, said: str
+    tmp_path: Path, photo: Path, capfd: Capture, option: str, value: str, text: str
 ) -> None:
     model = tiny.llava_1_5(tmp_path / "model")
     message = refused(vqa_here(capfd, "ask", photo, "What?", "--model", model, option, value))
-    assert said in message
+    assert text in message
 
 
 def test_a_broken_config_key(capfd: Capture) -> None:
@@ -137,7 +137,13 @@ def test_training_without_data_says_so(tmp_path: Path, capfd: Capture) -> None:
 @pytest.fixture
 def crowded(tmp_path: Path) -> Path:
     """A directory of a user who has modules of the same names as ours."""
-    for name in ("app.py", "training.py", "training/__init__.py", "training/run.py", "app/page.py"):
+    for name in (
+        "app.py",
+        "training.py",
+        "training/__init__.py",
+        "training/run.py",
+        "app/server.py",
+    ):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("raise SystemExit('the module of the user was run')\n")
@@ -147,6 +153,7 @@ def crowded(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_path", [False, True])
 def test_modules_of_the_users_change_nothing(crowded: Path, photo: Path, in_path: bool) -> None:
     extra = {"PYTHONPATH": f"{crowded}:{ROOT}"} if in_path else {}

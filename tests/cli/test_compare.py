@@ -26,21 +26,23 @@ def files(tmp_path: Path) -> dict[str, Path]:
         for i in range(40)
     ]
     right = {"a": range(20), "b": range(1, 38), "c": range(21)}
-    found = {"data": write(tmp_path / "data.jsonl", rows)}
+    files = {"data": write(tmp_path / "data.jsonl", rows)}
     for name, good in right.items():
-        said = [{"id": i, "prediction": "a cat" if i in good else "a dog"} for i in range(40)]
-        found[name] = write(tmp_path / f"{name}.jsonl", said)
-    return found
+        predictions = [
+            {"id": i, "prediction": "a cat" if i in good else "a dog"} for i in range(40)
+        ]
+        files[name] = write(tmp_path / f"{name}.jsonl", predictions)
+    return files
 
 
 def test_json(files: dict[str, Path], capfd: Capture) -> None:
     a, b, c, data = (files[name] for name in ("a", "b", "c", "data"))
     result = vqa_here(capfd, "compare", a, b, c, "--data", data, "--json")
     assert result.returncode == 0 and result.stderr == ""
-    found = json.loads(result.stdout)
-    assert (found["metric"], found["profile"], found["count"]) == ("exact_match", "official", 40)
-    assert found["base"] == {"name": str(a), "value": 0.5, "unanswered": 0}
-    better, same = found["comparisons"]
+    output = json.loads(result.stdout)
+    assert (output["metric"], output["profile"], output["count"]) == ("exact_match", "official", 40)
+    assert output["base"] == {"name": str(a), "value": 0.5, "unanswered": 0}
+    better, same = output["comparisons"]
     assert (better["name"], better["verdict"]) == (str(b), "better")
     assert better["fixed"] == list(range(20, 38)) and better["broken"] == [0]
     assert better["mcnemar"]["p"] == pytest.approx(2 * (1 + 19) / 2**19)

@@ -45,13 +45,13 @@ def test_a_model_and_a_file(
     command = ("compare", "tiny", right, "--data", data, "--max-new-tokens", "2", "--json")
     result = vqa_here(capfd, *command)
     assert result.returncode == 0, result
-    found = json.loads(result.stdout)
-    assert (found["base"]["name"], found["base"]["unanswered"]) == ("tiny", 0)
-    assert found["comparisons"][0]["name"] == str(right)
-    assert found["comparisons"][0]["fixed"] == [0, 1, 2]
+    output = json.loads(result.stdout)
+    assert (output["base"]["name"], output["base"]["unanswered"]) == ("tiny", 0)
+    assert output["comparisons"][0]["name"] == str(right)
+    assert output["comparisons"][0]["fixed"] == [0, 1, 2]
     (made,) = (tmp_path / "compare").glob("test-*/tiny.jsonl")
-    said = [json.loads(line) for line in made.read_text().splitlines()]
-    assert [row["id"] for row in said] == [0, 1, 2] and all("prediction" in row for row in said)
+    rows = [json.loads(line) for line in made.read_text().splitlines()]
+    assert [row["id"] for row in rows] == [0, 1, 2] and all("prediction" in row for row in rows)
 
     # the same file, byte for byte, as of `vqa predict`
     out = tmp_path / "predicted.jsonl"
@@ -59,11 +59,11 @@ def test_a_model_and_a_file(
                          "--max-new-tokens", "2", "--out", out)  # fmt: skip
     assert predicted.returncode == 0 and out.read_bytes() == made.read_bytes()
 
-    # what an interrupted run has answered is kept
+    # what an interrupted run has answered stays
     made.write_text("".join(made.read_text().splitlines(keepends=True)[:2]))
     again = vqa_here(capfd, *command)
     assert "1 answered, 2 kept from before" in again.stderr
-    assert json.loads(again.stdout) == found
+    assert json.loads(again.stdout) == output
 
     # other data of the same name have a place of their own
     data.write_text(data.read_text().replace('"id": ', '"id": 10'))
@@ -82,8 +82,8 @@ def test_a_broken_picture_counts_as_unanswered(
         capfd, "compare", file, model, "--data", data, "--out", tmp_path / "made", "--json"
     )
     assert result.returncode == 0, result
-    found = json.loads(result.stdout)
-    assert found["base"]["unanswered"] == 2 and found["comparisons"][0]["unanswered"] == 1
+    output = json.loads(result.stdout)
+    assert output["base"]["unanswered"] == 2 and output["comparisons"][0]["unanswered"] == 1
     assert len(list((tmp_path / "made").glob("*.jsonl"))) == 1
 
 
@@ -92,10 +92,10 @@ def test_what_is_neither_is_refused_before_anything_is_asked(
 ) -> None:
     common = ("--data", data)
     for name in ("none.jsonl", "runs/none.jsonl", "./none", "a/b/c", str(tmp_path / "none")):
-        told = refused(vqa_here(capfd, "compare", model, name, *common))
-        assert f"{name}: no such file of predictions, and no model" in told
-    told = refused(vqa_here(capfd, "compare", model, "runs/none", *common))
-    assert "runs/none: no such directory, and no hub could give a model of that name" in told
+        message = refused(vqa_here(capfd, "compare", model, name, *common))
+        assert f"{name}: no such file of predictions, and no model" in message
+    message = refused(vqa_here(capfd, "compare", model, "runs/none", *common))
+    assert "runs/none: no such directory, and no hub could give a model of that name" in message
     assert "holds no model" in refused(vqa_here(capfd, "compare", model, tmp_path, *common))
     one, other = tmp_path / "x" / "y", tmp_path / "x-y"
     for folder in (one, other):

@@ -10,9 +10,9 @@ from threading import Event
 import pytest
 
 from tests.cli.run import refused, vqa_here
+from vqa import loading
 from vqa.answering import Answer, Request
-from vqa.cli import options
-from vqa.cli.confidence import is_sure
+from vqa.cli.options import is_sure
 
 Capture = pytest.CaptureFixture[str]
 
@@ -37,12 +37,12 @@ class Doubter:
 @pytest.fixture
 def probability(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> float | None:
     given: float | None = request.param
-    monkeypatch.setattr(options, "load_answerer", lambda *_: Doubter(given))
+    monkeypatch.setattr(loading, "load", lambda *_: Doubter(given))
     return given
 
 
 @pytest.mark.parametrize(
-    ("probability", "least", "said"),
+    ("probability", "least", "text"),
     [
         (0.4, "0.5", "not sure"),
         (0.5, "0.5", "a cat"),
@@ -52,15 +52,15 @@ def probability(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
     indirect=["probability"],
 )
 def test_not_sure(
-    probability: float | None, least: str | None, said: str, examples: Path, capfd: Capture
+    probability: float | None, least: str | None, text: str, examples: Path, capfd: Capture
 ) -> None:
     ask = ["ask", examples / "cat.jpg", "What is it?"]
     ask += ["--min-confidence", least] if least else []
     result = vqa_here(capfd, *ask)
-    assert (result.returncode, result.stdout, result.stderr) == (0, f"{said}\n", "")
-    found = json.loads(vqa_here(capfd, *ask, "--json").stdout)
-    assert (found["answer"], found["probability"]) == ("a cat", probability)
-    assert found.get("sure") == (said == "a cat" if least else None)
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"{text}\n", "")
+    output = json.loads(vqa_here(capfd, *ask, "--json").stdout)
+    assert (output["answer"], output["probability"]) == ("a cat", probability)
+    assert output.get("sure") == (text == "a cat" if least else None)
 
 
 def test_a_probability_is_from_0_to_1(examples: Path, capfd: Capture) -> None:

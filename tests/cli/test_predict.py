@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,9 +16,9 @@ from PIL import Image
 
 from tests import tiny
 from tests.cli.run import environment
-from tests.endpoint import Server, answered, failed
+from tests.remote.endpoint import Server, answered, failed, serving
 from vqa.cli import main
-from vqa.cli.progress import shown
+from vqa.utils.progress import progress_bar
 
 
 def vqa(*arguments: object) -> int:
@@ -79,6 +78,27 @@ def test_predict_twice(
     assert described["settings"]["dtype"] in {"bfloat16", "float32"}  # what suits this machine
 
 
+def test_a_beam_search_is_a_run_of_its_own(
+    data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "p.jsonl"
+    command = ("predict", "--data", data, "--model", model, "--max-new-tokens", 5, "--out", out)
+    assert vqa(*command) == 0
+    greedy = read(out)
+    assert vqa(*command, "--num-beams", 3) == 0
+    assert "6 answered," in capsys.readouterr().err
+    searched = read(out)
+    assert [row["id"] for row in searched] == [row["id"] for row in greedy]
+    likelier = [b["probability"] > a["probability"] for a, b in zip(greedy, searched, strict=True)]
+    assert any(likelier)
+    assert vqa(*command, "--num-beams", 3) == 0
+    assert "0 answered," in capsys.readouterr().err
+    assert vqa(*command, "--num-beams", 3, "--length-penalty", 0.5) == 0
+    assert "6 answered," in capsys.readouterr().err
+    settings = json.loads((tmp_path / "p.jsonl.run.json").read_text())["settings"]
+    assert (settings["num_beams"], settings["length_penalty"]) == (3, 0.5)
+
+
 def test_other_pictures_give_other_files(data: Path, model: Path, tmp_path: Path) -> None:
     common = ("predict", "--data", data, "--model", model, "--max-new-tokens", 2)
     prints = set()
@@ -121,14 +141,15 @@ def test_bad_rows_are_reported_and_all_others_answered(
     out = tmp_path / "p.jsonl"
     command = ("predict", "--data", data, "--model", model, "--max-new-tokens", 2, "--out", out)
     assert vqa(*command) == 1
-    told = capsys.readouterr().err
-    for line, reason in ((3, "question is"), (4, "not JSON"), (5, "id 0 is"), (6, "not UTF-8")):
-        assert f"data.jsonl:{line}: {reason}" in told
-    assert "data.jsonl:7: image '../out.png' leaves" in told
-    assert "6 answered, 5 errors" in told
-    assert "5 rows could not be answered" in told and "3 of them" in told
+    errors = capsys.readouterr().err
+    for line, reason in ((3, "question is"), (4, "not JSON"), (6, "not UTF-8")):
+        assert f"data.jsonl:{line}: {reason}" in errors
+    assert "data.jsonl:7: image '../out.png' leaves" in errors
+    assert "7 answered, 4 errors" in errors
+    assert "4 rows could not be answered" in errors and "2 of them" in errors
     rows = {row["id"]: row for row in read(out)}
-    assert len(rows) == len(read(out)) == 8
+    assert len(rows) == len(read(out)) == 9
+    assert "prediction" in rows["0#2"]
     assert {key for key, row in rows.items() if "error" in row} == {"bad", 7}
     assert "data.jsonl:3: question is missing" in rows["bad"]["error"]
     assert vqa(*command, "--max-errors", 5) == 0
@@ -162,9 +183,9 @@ def test_choices_are_scored_by_their_probability(data: Path, model: Path, tmp_pa
     write(data, [*rows, {"id": "none", "image": "red.png", "question": "What?"}])
     out = tmp_path / "p.jsonl"
     assert vqa("predict", "--data", data, "--model", model, "--choices", "--out", out) == 1
-    found = {row["id"]: row for row in read(out)}
-    assert "column choices" in found.pop("none")["error"]
-    for row in found.values():
+    by_id = {row["id"]: row for row in read(out)}
+    assert "column choices" in by_id.pop("none")["error"]
+    for row in by_id.values():
         shares = {choice["text"]: choice["probability"] for choice in row["choices"]}
         assert list(shares) == ["red", "green thing", "blue"]
         assert sum(shares.values()) == pytest.approx(1)
@@ -173,17 +194,13 @@ def test_choices_are_scored_by_their_probability(data: Path, model: Path, tmp_pa
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    import vqa.remote
+    import vqa.remote.answerer
 
-    quick = partial(vqa.remote.RemoteAnswerer, backoff=0.01)
-    monkeypatch.setattr(vqa.remote, "RemoteAnswerer", quick)
+    quick = partial(vqa.remote.answerer.RemoteAnswerer, backoff=0.01)
+    monkeypatch.setattr(vqa.remote.answerer, "RemoteAnswerer", quick)
     monkeypatch.setenv("OPENAI_API_KEY", "a-key")
-    server = Server()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.stopping.set()
-    server.shutdown()
-    server.server_close()
+    with serving() as server:
+        yield server
 
 
 def test_an_endpoint_answers(
@@ -201,12 +218,12 @@ def test_an_endpoint_answers(
     out = tmp_path / "p.jsonl"
     command = ("predict", "--data", data, "--backend", "openai", "--base-url", endpoint.url)
     assert vqa(*command, "--out", out) == 1
-    found = read(out)
-    assert [row["id"] for row in found] == [row["id"] for row in rows]
-    assert found[1]["prediction"].startswith("question 1?")
-    assert "not this one" in found[3]["error"] and sum("error" in row for row in found) == 1
+    written = read(out)
+    assert [row["id"] for row in written] == [row["id"] for row in rows]
+    assert written[1]["prediction"].startswith("question 1?")
+    assert "not this one" in written[3]["error"] and sum("error" in row for row in written) == 1
     assert "1 rows could not be answered" in capsys.readouterr().err
-    assert all(h["Authorization"] == "Bearer a-key" for h in endpoint.seen_headers)
+    assert all(h["Authorization"] == "Bearer a-key" for h in endpoint.request_headers)
     asked = len(endpoint.bodies)
     endpoint.script.clear()
     assert vqa(*command, "--out", out) == 0
@@ -229,8 +246,8 @@ def test_an_endpoint_that_goes_away_ends_the_run(
     command = ("predict", "--data", data, "--backend", "openai", "--base-url", endpoint.url)
     command += ("--concurrency", 2, "--batch-size", 2, "--out", out)
     assert vqa(*command) == 1
-    told = capsys.readouterr().err
-    assert "the same command goes on" in told and told.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert "the same command goes on" in errors and errors.count("\n") == 1
     assert ["error" in row for row in read(out)] == [False, False, True, True]
     endpoint.otherwise = answered
     assert vqa(*command) == 0
@@ -287,6 +304,30 @@ def test_two_processes_write_the_file_of_one(data: Path, model: Path, tmp_path: 
             ],
             "--choices needs a model that runs here",
         ),
+        (
+            [
+                *("predict", "--data", "data.jsonl", "--out", "p.jsonl", "--backend", "openai"),
+                *("--base-url", "http://127.0.0.1:9/v1", "--num-beams", "3"),
+            ],
+            "--num-beams is for answers that are written here",
+        ),
+        (
+            [
+                *("predict", "--data", "data.jsonl", "--out", "p.jsonl"),
+                *("--num-beams", "3", "--choices"),
+            ],
+            "--num-beams is for answers that are written here",
+        ),
+        (
+            ["predict", "--data", "data.jsonl", "--out", "p.jsonl", "--num-beams", "65"],
+            "--num-beams is 65: 1 to 64",
+        ),
+        (["ask", "red.png", "What?", "--num-beams", "0"], "--num-beams"),
+        (
+            ["ask", "red.png", "What?", "--num-beams", "2", "--temperature", "0.7"],
+            "--num-beams is 2 and --temperature 0.7",
+        ),
+        (["ask", "red.png", "What?", "--length-penalty", "nan"], "--length-penalty is nan"),
         (["merge-predictions", "none.jsonl", "--data", "data.jsonl", "--out", "p.jsonl"], "none"),
         (["merge-predictions", "data.jsonl", "--data", "data.jsonl", "--out", "p.jsonl"], ":1:"),
     ],
@@ -303,8 +344,8 @@ def test_wrong_input_is_one_line_and_2(
     write(tmp_path / "bad.jsonl", [{"id": 1, "image": "red.png", "answer": "x"}])
     write(tmp_path / "empty.jsonl", [])
     assert vqa(*arguments) == 2
-    told = capsys.readouterr()
-    assert problem in told.err and told.err.count("\n") == 1 and told.out == ""
+    output = capsys.readouterr()
+    assert problem in output.err and output.err.count("\n") == 1 and output.out == ""
     assert not (tmp_path / "p.jsonl").exists()
 
 
@@ -312,8 +353,8 @@ def test_without_a_terminal_a_line_comes_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("vqa.cli.progress.time.monotonic", lambda: now)
-    with shown("tiny") as tell:
+    monkeypatch.setattr("vqa.utils.progress.time.monotonic", lambda: now)
+    with progress_bar("tiny") as tell:
         for done in range(0, 200, 10):
             tell(done, 40_000)
             now += 10

@@ -32,11 +32,11 @@ def report(capsys: Capture, *arguments: str | Path) -> str:
 
 
 def test_two_models(folder: Path, capsys: Capture) -> None:
-    said = report(
+    output = report(
         capsys, "--predictions", "a.jsonl", "--predictions", "b.jsonl", "--blind", "blind.jsonl",
         "--swap", "swap.jsonl", "--by", "kind", "--metric", "exact_match",
     )  # fmt: skip
-    assert said == "report.html: 2 models, 31 errors shown\n"
+    assert output == "report.html: 2 models, 31 errors shown\n"
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "big + wet" in page and "max_new_tokens" in page and "Blank picture" in page
     assert page.count("data:image/jpeg") == 30
@@ -61,9 +61,9 @@ def test_pictures_of_vqa_v2_elsewhere(folder: Path, capsys: Capture) -> None:
     answer = {"question_id": 1, "image_id": 42, "answers": [{"answer": "cat"}]}
     (folder / "a.json").write_text(json.dumps(about | {"annotations": [answer]}))
     (folder / "p.jsonl").write_text('{"id": 1, "prediction": "dog"}\n')
-    said = vqa_here(capsys, "report", "--data", "q.json", "--predictions", "p.jsonl",
+    done = vqa_here(capsys, "report", "--data", "q.json", "--predictions", "p.jsonl",
                     "--images", "coco", "--draws", "100")  # fmt: skip
-    assert said.returncode == 0, said
+    assert done.returncode == 0, done
     assert "data:image/jpeg" in (folder / "report.html").read_text(encoding="utf-8")
 
 

@@ -63,39 +63,39 @@ def command(data: Path, predictions: Path) -> tuple[str | Path, ...]:
 def test_the_json_of_one_value(command: tuple[str | Path, ...], capfd: Capture) -> None:
     result = vqa_here(capfd, *command, "--rows", "--json", "--draws", "200")
     assert result.returncode == 0 and result.stderr == ""
-    found = json.loads(result.stdout)
-    assert found["score"] == 0.8
-    assert (found["metric"], found["profile"], found["count"]) == ("exact_match", "official", 20)
-    assert (found["missing"], found["errors"], found["unknown"]) == (0, 1, 0)
-    assert found["rows"][0] == {"id": "0", "score": 1.0}
-    assert found["rows"][-1] == {"id": 19, "score": 0.0}
-    low, high = found["intervals"]["score"]
+    output = json.loads(result.stdout)
+    assert output["score"] == 0.8
+    assert (output["metric"], output["profile"], output["count"]) == ("exact_match", "official", 20)
+    assert (output["missing"], output["errors"], output["unknown"]) == (0, 1, 0)
+    assert output["rows"][0] == {"id": "0", "score": 1.0}
+    assert output["rows"][-1] == {"id": 19, "score": 0.0}
+    low, high = output["intervals"]["score"]
     assert 0.3 < low < 0.8 < high <= 1
-    assert set(found["baselines"]) == {"commonest", "question_only"}
-    assert found["baselines"]["commonest"]["answer"] == "red"
-    assert found["seeing"]["baseline"] == "question_only" and found["seeing"]["value"] > 0
-    assert found["calibration"]["count"] == 19
-    assert found["calibration"]["threshold"] == 0.5
-    assert found["calibration"]["coverage"] == pytest.approx(16 / 19)
+    assert set(output["baselines"]) == {"commonest", "question_only"}
+    assert output["baselines"]["commonest"]["answer"] == "red"
+    assert output["seeing"]["baseline"] == "question_only" and output["seeing"]["value"] > 0
+    assert output["calibration"]["count"] == 19
+    assert output["calibration"]["threshold"] == 0.5
+    assert output["calibration"]["coverage"] == pytest.approx(16 / 19)
 
 
 def test_pope_has_its_values_at_the_top(tmp_path: Path, capfd: Capture) -> None:
-    rows, said = [], []
+    rows, predictions = [], []
     for answer, prediction in (("yes", "Yes, there is."), ("no", "no"), ("yes", "no")):
         key = len(rows)
         rows.append({"id": key, "image": f"{key}.png", "question": "Is it?", "answer": answer})
-        said.append({"id": key, "prediction": prediction})
-    data, out = write(tmp_path / "d.jsonl", rows), write(tmp_path / "p.jsonl", said)
+        predictions.append({"id": key, "prediction": prediction})
+    data, out = write(tmp_path / "d.jsonl", rows), write(tmp_path / "p.jsonl", predictions)
     result = vqa_here(
         capfd, "score", "--data", data, "--predictions", out, "--metric", "pope", "--json"
     )
-    found = json.loads(result.stdout)
-    values = {name: found[name] for name in ("accuracy", "precision", "recall", "f1", "yes_rate")}
+    output = json.loads(result.stdout)
+    values = {name: output[name] for name in ("accuracy", "precision", "recall", "f1", "yes_rate")}
     assert values == pytest.approx(
         {"accuracy": 2 / 3, "precision": 1.0, "recall": 0.5, "f1": 2 / 3, "yes_rate": 1 / 3}
     )
-    assert set(found["intervals"]) == set(values)
-    assert found["calibration"] is None
+    assert set(output["intervals"]) == set(values)
+    assert output["calibration"] is None
 
 
 def test_what_a_person_reads(command: tuple[str | Path, ...], capfd: Capture) -> None:
@@ -117,10 +117,10 @@ def test_blind_and_swap_stand_beside(
     command: tuple[str | Path, ...], tmp_path: Path, capfd: Capture
 ) -> None:
     other = write(tmp_path / "b.jsonl", [{"id": "0", "prediction": "red"}])
-    found = json.loads(
+    output = json.loads(
         vqa_here(capfd, *command, "--blind", other, "--swap", other, "--json").stdout
     )
-    assert found["baselines"]["blind"] == found["baselines"]["swap"] == {"score": 0.05}
+    assert output["baselines"]["blind"] == output["baselines"]["swap"] == {"score": 0.05}
     about = {"model": "m", "condition": "blind", "data": {"file": "d", "sha256": "a"}}
     (tmp_path / "b.jsonl.run.json").write_text(json.dumps(about))
     (tmp_path / "p.jsonl.run.json").write_text(json.dumps(about | {"model": "n"}))
@@ -134,9 +134,9 @@ def test_blind_and_swap_stand_beside(
 
 
 def test_explain_a_row_by_its_id(command: tuple[str | Path, ...], capfd: Capture) -> None:
-    found = json.loads(vqa_here(capfd, *command, "--explain", "1", "--json").stdout)
-    assert (found["id"], found["prediction"], found["score"]) == (1, "a red thing", 1.0)
-    assert found["answers"] == ["a red thing"] and found["steps"]
+    output = json.loads(vqa_here(capfd, *command, "--explain", "1", "--json").stdout)
+    assert (output["id"], output["prediction"], output["score"]) == (1, "a red thing", 1.0)
+    assert output["answers"] == ["a red thing"] and output["steps"]
     text = vqa_here(capfd, *command, "--explain", "16").stdout  # there is only the text "16"
     assert 'row: "16"' in text and "question: Which color?" in text
     assert "prediction: 'nothing'" in text and "exact_match: 0\n    " in text
@@ -151,16 +151,20 @@ def test_text_of_strangers_is_harmless(tmp_path: Path, capfd: Capture) -> None:
     row = {"image": "a.png", "question": odd, "answer": odd, odd: odd}
     rows = [row | {"id": odd}, row | {"id": 2, "image": "b.png"}]
     data = write(tmp_path / "d.jsonl", rows)
-    said = [{"id": odd, "prediction": odd}, {"id": 2, "error": odd}, {"id": f"{odd}?", "error": ""}]
-    out = write(tmp_path / "p.jsonl", said)
+    predictions = [
+        {"id": odd, "prediction": odd},
+        {"id": 2, "error": odd},
+        {"id": f"{odd}?", "error": ""},
+    ]
+    out = write(tmp_path / "p.jsonl", predictions)
     command = ("score", "--data", data, "--predictions", out, "--metric", "exact_match")
     for more in (("--by", odd.replace("\ud800", "\udc80")), ("--rows",), ("--explain", "2"),
                  ("--explain", json.dumps(odd))):  # fmt: skip
         result = vqa_here(capfd, *command, *more)
         assert "\x1b" not in result.stdout + result.stderr
         assert "Traceback" not in result.stderr and result.returncode in (0, 2), result
-    found = vqa_here(capfd, *command, "--rows", "--json")
-    assert json.loads(found.stdout)["rows"][0]["id"] == odd, found
+    done = vqa_here(capfd, *command, "--rows", "--json")
+    assert json.loads(done.stdout)["rows"][0]["id"] == odd, done
 
 
 @pytest.mark.parametrize(
@@ -201,10 +205,10 @@ def test_bad_rows_are_told_and_left_out(
     lines = data.read_text().splitlines()
     lines[5:5] = ["{broken", '{"id": "no question", "answer": "x"}']
     data.write_text("\n".join(lines))
-    found = vqa_here(capsys, *command, "--json")
-    assert found.returncode == 0
-    assert json.loads(found.stdout)["score"] == whole["score"]
-    assert f"{data}:6: left out: not JSON" in found.stderr
-    assert f"{data}:7: left out: question" in found.stderr
+    done = vqa_here(capsys, *command, "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["score"] == whole["score"]
+    assert f"{data}:6: left out: not JSON" in done.stderr
+    assert f"{data}:7: left out: question" in done.stderr
     data.write_text("{broken\n")
     assert "not JSON" in refused(vqa_here(capsys, *command))

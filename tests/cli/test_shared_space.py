@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,23 @@ def test_a_folder_goes_into_a_table_and_a_broken_picture_does_not_end_it(
     assert set(rows[0]) == {"image", "label_1", "probability_1", "label_2", "probability_2"}
 
 
+def test_a_table_runs_no_formula(
+    photos: Path, clip: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("=1+1.png", "+x.png", "-rf.png", "@SUM(A1).png", "\tx.png", "\rx.png", "\uff1d1.png")
+    for name in names:
+        (tmp_path / name).write_bytes((photos / "red.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    done = vqa_here(capfd, "classify", "--labels", "=red+1,-5", "--model", clip, "--out", "a.csv",
+                    "--", *names)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with open("a.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [f"'{name}" for name in names]
+    assert {row["label_1"] for row in rows} | {row["label_2"] for row in rows} == {"'=red+1", "-5"}
+    assert all(float(row["probability_1"]) > 0 for row in rows)
+
+
 def test_a_picture_that_is_not_there_is_no_broken_one(
     photos: Path, clip: Path, capfd: Capture
 ) -> None:
@@ -72,7 +90,7 @@ def test_a_picture_that_is_not_there_is_no_broken_one(
 def test_an_interrupted_table_keeps_what_was_found(
     photos: Path, clip: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of = Classifier.of
+    of = Classifier.classify
     calls = []
 
     def interrupted(self: Classifier, *args: Any) -> Any:
@@ -81,7 +99,7 @@ def test_an_interrupted_table_keeps_what_was_found(
             raise KeyboardInterrupt
         return of(self, *args)
 
-    monkeypatch.setattr(Classifier, "of", interrupted)
+    monkeypatch.setattr(Classifier, "classify", interrupted)
     out = tmp_path / "labels.csv"
     done = vqa_here(capfd, "classify", photos, "--labels", "red,blue", "--model", clip,
                     "--out", out)  # fmt: skip
@@ -91,12 +109,12 @@ def test_an_interrupted_table_keeps_what_was_found(
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "message"),
     [("cat", "one label"), ("cat,dog,cat", "'cat' comes twice"), ("cat,,dog", "a label is empty"),
      ("", "one label")],
 )  # fmt: skip
-def test_bad_labels(photos: Path, capfd: Capture, labels: str, said: str) -> None:
-    assert said in refused(vqa_here(capfd, "classify", photos / "red.png", "--labels", labels))
+def test_bad_labels(photos: Path, capfd: Capture, labels: str, message: str) -> None:
+    assert message in refused(vqa_here(capfd, "classify", photos / "red.png", "--labels", labels))
 
 
 def test_a_folder_needs_a_table(photos: Path, capfd: Capture) -> None:
@@ -112,9 +130,9 @@ def test_search_from_folder_to_hits(
     assert done.returncode == 0 and "3 encoded" in done.stderr and "bad.jpg" in done.stderr
     again = vqa_here(capfd, "search", "index", photos, "--out", index, "--model", clip)
     assert "0 encoded, 3 unchanged" in again.stderr
-    found = vqa_here(capfd, "search", "find", "a red square", "--index", index, "--model", clip,
+    done = vqa_here(capfd, "search", "find", "a red square", "--index", index, "--model", clip,
                      "--top-k", "2", "--json")  # fmt: skip
-    rows = json.loads(found.stdout)
+    rows = json.loads(done.stdout)
     assert len(rows) == 2 and rows[0]["similarity"] >= rows[1]["similarity"]
     assert Path(rows[0]["image"]).is_file()
     like = vqa_here(capfd, "search", "find", "--like", photos / "blue.png", "--index", index,
@@ -145,9 +163,9 @@ def test_wrong_search_is_one_line(photos: Path, clip: Path, tmp_path: Path, capf
 def test_score_caption(photos: Path, clip: Path, capfd: Capture) -> None:
     photo = photos / "red.png"
     done = vqa_here(capfd, "score-caption", photo, "red", "blue", "--model", clip, "--json")
-    found = json.loads(done.stdout)
-    assert [row["text"] for row in found["texts"]] == ["red", "blue"]
-    assert abs(sum(row["probability"] for row in found["texts"]) - 1) < 1e-5
+    output = json.loads(done.stdout)
+    assert [row["text"] for row in output["texts"]] == ["red", "blue"]
+    assert abs(sum(row["probability"] for row in output["texts"]) - 1) < 1e-5
     one = vqa_here(capfd, "score-caption", photo, "red", "--model", clip, "--json")
     (row,) = json.loads(one.stdout)["texts"]
     assert set(row) == {"text", "similarity"} and -1 <= row["similarity"] <= 1
@@ -178,3 +196,28 @@ def test_a_name_that_is_no_text_costs_no_table(
                     "--out", out, "--json")  # fmt: skip
     assert done.returncode == 0 and len(json.loads(done.stdout)) == 3
     assert len(list(csv.DictReader(out.open()))) == 3
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "red " * 25_000])
+def test_a_text_of_absurd_length_is_refused_before_a_model_is_loaded(
+    photos: Path, clip: Path, tmp_path: Path, capfd: Capture, text: str
+) -> None:
+    index, nowhere = tmp_path / "index", tmp_path / "no-model"  # loading it would be another line
+    vqa_here(capfd, "search", "index", photos, "--out", index, "--model", clip)
+    photo = photos / "red.png"
+    for arguments in (
+        ("search", "find", text, "--index", index),
+        ("score-caption", photo, "red", text),
+        ("classify", photo, "--labels", f"red,{text}"),
+        ("classify", photos, "--labels", f"{text},blue", "--out", tmp_path / "out.csv"),
+    ):
+        line = refused(vqa_here(capfd, *arguments, "--model", nowhere))
+        assert "characters: at most 8,000 are read" in line and len(line) < 200
+
+
+def test_very_many_labels_are_compared_quickly(photos: Path, capfd: Capture) -> None:
+    labels = ",".join(f"{number:x}" for number in range(23_000))
+    started = time.monotonic()
+    line = refused(vqa_here(capfd, "classify", photos / "none.png", "--labels", labels))
+    assert "no such file" in line
+    assert time.monotonic() - started < 5

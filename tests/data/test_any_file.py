@@ -1,4 +1,4 @@
-"""Whatever a file holds: its rows are read or told as bad, or one error names it."""
+"""Whatever a file holds: its rows are read or reported as bad, or one error names it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.fuzz.limits import fuzz
 from vqa.data import read
-from vqa.data.rows import BadRow
+from vqa.data.row_reader import BadRow
 from vqa.errors import InputError
 
 json_values = st.recursive(
@@ -26,7 +27,7 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@fuzz
 @given(st.lists(json_values, max_size=4), st.booleans())
 @example([[None, None, {}]], True)
 def test_any_json_is_read_or_told(tmp_path: Path, rows: list[Any], in_lines: bool) -> None:
@@ -44,7 +45,7 @@ def test_any_json_is_read_or_told(tmp_path: Path, rows: list[Any], in_lines: boo
     assert len(good) + len(bad) <= len(rows) + 1
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@fuzz
 @given(st.binary(max_size=80), st.sampled_from([b"", b"image,question\n", b"{", b"[", b"PAR1"]))
 def test_any_bytes_are_read_or_told(tmp_path: Path, content: bytes, start: bytes) -> None:
     path = tmp_path / "data.txt"

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from vqa.data.answer_counts import AnswerCounts
 from vqa.data.check import Report, TokenCount, check
 from vqa.data.example import Example
-from vqa.data.first_lines import FirstLines
-from vqa.data.tally import Tally
+from vqa.data.key_numbers import KeyNumbers
 from vqa.errors import InputError
 
 
@@ -41,8 +41,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def told(found: Report) -> list[tuple[int, object, bool]]:
-    return [(problem.line, problem.id, problem.refused) for problem in found.problems]
+def problems_of(report: Report) -> list[tuple[int, object, bool]]:
+    return [(problem.line, problem.id, problem.refused) for problem in report.problems]
 
 
 def test_everything_wrong_at_once(folder: Path) -> None:
@@ -69,60 +69,75 @@ def test_everything_wrong_at_once(folder: Path) -> None:
         long, nothing = example.question == "Long?", example.question == "Nothing?"
         return TokenCount(99 if long else 10, 4, 0 if nothing else 2)
 
-    found = check(path, count=count, context=50)
-    reasons = {problem.line: problem.reason for problem in found.problems}
-    assert told(found) == [
-        (2, None, True), (6, 6, True), (7, 7, True), (8, 8, True), (10, 10, False), (11, 11, True),
+    report = check(path, count=count, context=50)
+    reasons = {problem.line: problem.reason for problem in report.problems}
+    assert problems_of(report) == [
+        (6, 6, True), (7, 7, True), (8, 8, True), (10, 10, False), (11, 11, True),
         (3, 3, True), (5, 5, True), (1, 1, False),
     ]  # fmt: skip
     assert "none.png: no such file" in reasons[3] and "2 rows name it" in reasons[3]
     assert "99 tokens, but the model takes 50" in reasons[8]
     assert "2 different answers" in reasons[1]
-    assert found.refused and found.rows == 9 and found.pictures == 5
-    assert found.answers[0] == ("cat", 8) and found.different_answers == 2
-    assert found.tokens is not None
-    assert (found.tokens.least, found.tokens.median, found.tokens.most) == (10, 10, 99)
-    assert found.tokens.images == 8 * 4 and found.tokens.learned == 7 * 2
-    json.dumps(found.to_json())
+    assert report.refused and report.rows == 10 and report.pictures == 5
+    assert report.answers[0] == ("cat", 9) and report.different_answers == 2
+    assert report.tokens is not None
+    assert (report.tokens.min, report.tokens.median, report.tokens.max) == (10, 10, 99)
+    assert report.tokens.images == 9 * 4 and report.tokens.in_loss == 8 * 2
+    json.dumps(report.to_json())
 
 
 def test_rows_of_a_picture_share_its_tokens_in_training(folder: Path) -> None:
     rows = [row(n, image, f"{n}?") for n, image in enumerate(["red.png"] * 3 + ["blue.png"])]
-    found = check(put(folder / "data.jsonl", *rows), count=lambda _: TokenCount(10, 4, 2))
-    assert found.packed_tokens == 4 * 6 + 2 * 4
+    report = check(put(folder / "data.jsonl", *rows), count=lambda _: TokenCount(10, 4, 2))
+    assert report.packed_tokens == 4 * 6 + 2 * 4
 
 
 def test_the_same_picture_in_training_and_validation(folder: Path) -> None:
     Image.open(folder / "red.png").save(folder / "copy.bmp")
     path = put(folder / "data.jsonl", row(1, "green.png"), row(2), row(3))
     other = put(folder / "val.jsonl", row(1, "blue.png"), row(2, "copy.bmp"))
-    found = check(path, validation=other)
-    assert [(p.file, p.line) for p in found.problems] == [(other, 2)]
-    assert "line 2 of" in found.problems[0].reason and found.refused
+    report = check(path, validation=other)
+    assert [(p.file, p.line) for p in report.problems] == [(other, 2)]
+    assert "line 2 of" in report.problems[0].reason and report.refused
     assert not check(path).problems
 
 
 def test_warnings_alone_are_not_refused(folder: Path) -> None:
-    found = check(put(folder / "data.jsonl", row(1), row(2, answer="dog"), row(3, "green.png")))
-    assert told(found) == [(1, 1, False)] and not found.refused
+    report = check(put(folder / "data.jsonl", row(1), row(2, answer="dog"), row(3, "green.png")))
+    assert problems_of(report) == [(1, 1, False)] and not report.refused
     assert check(put(folder / "none.jsonl", row(1, question=""))).refused
 
 
 rows = st.lists(st.tuples(st.sampled_from("pqr"), st.sampled_from("abc")), min_size=1, max_size=12)
 
 
+def test_a_typed_placeholder_is_told_of_once(folder: Path) -> None:
+    both = ["red.png", "blue.png"]
+    path = put(
+        folder / "data.jsonl",
+        row(1, both, "Is <image> as <image>?", image_places=[3, 14]),
+        row(2, [], "Is <image> a tag?"),  # no picture: nobody could mean one
+        row(3, both, "Is <image> as <image>?"),
+        row(4, both, "Is <image> as <image>?", image_places=[14]),
+        row(5, both, earlier=[{"question": "Is <image> it?", "answer": "no", "pictures": 1}]),
+    )
+    report = check(path)
+    assert problems_of(report) == [(3, 3, False)] and not report.refused
+    assert "in 3 rows <image> is text of a question" in report.problems[0].reason
+
+
 @given(rows)
 @settings(max_examples=60, deadline=None)
 def test_guesses_without_seeing(pairs: list[tuple[str, str]]) -> None:
-    tally = Tally()
+    counts_of_file = AnswerCounts()
     for line, (question, answer) in enumerate(pairs, start=1):
-        tally.note(Example(line, (), question, (answer,), line=line))
+        counts_of_file.add(Example(line, (), question, (answer,), line=line))
     counts = Counter(answer for _, answer in pairs)
-    found = tally.guesses(3)
-    assert dict(found.commonest) == counts and found.different == len(counts)
-    assert found.commonest == sorted(found.commonest, key=lambda pair: -pair[1])
-    top = tally.guesses(1).commonest
-    assert top[0] == counts.most_common(1)[0] and found.by_answer == top[0][1] / len(pairs)
+    guesses = counts_of_file.guesses(3)
+    assert dict(guesses.commonest) == counts and guesses.different == len(counts)
+    assert guesses.commonest == sorted(guesses.commonest, key=lambda pair: -pair[1])
+    top = counts_of_file.guesses(1).commonest
+    assert top[0] == counts.most_common(1)[0] and guesses.by_answer == top[0][1] / len(pairs)
     expected = 0.0
     for n, (question, answer) in enumerate(pairs):
         others = [a for m, (q, a) in enumerate(pairs) if q == question and m != n]
@@ -131,7 +146,7 @@ def test_guesses_without_seeing(pairs: list[tuple[str, str]]) -> None:
             expected += (answer in best) / len(best)
         elif top[0][1] > 1:
             expected += answer == top[0][0]
-    assert found.by_question == pytest.approx(expected / len(pairs))
+    assert guesses.by_question == pytest.approx(expected / len(pairs))
 
 
 def _best(answers: Sequence[str]) -> set[str]:
@@ -139,24 +154,26 @@ def _best(answers: Sequence[str]) -> set[str]:
     return {answer for answer, n in counts.items() if n == max(counts.values())}
 
 
-@given(st.lists(st.integers(-5, 5) | st.sampled_from(["1", "-1", "x"])))
-def test_first_lines(keys: list[int | str]) -> None:
-    first, expected = FirstLines(), dict[tuple[type, int | str], int]()
-    for line, key in enumerate(keys, start=1):
-        assert first.line_of(key) == expected.get((type(key), key))
-        if (type(key), key) not in expected:
-            first.note(key, line)
-            expected[type(key), key] = line
+@given(st.lists(st.tuples(st.integers(-5, 5) | st.sampled_from(["1", "-1", "x"]),
+                          st.integers(0, 9))))  # fmt: skip
+def test_key_numbers(pairs: list[tuple[int | str, int]]) -> None:
+    numbers, expected = KeyNumbers(), dict[tuple[type, int | str], int]()
+    for key, number in pairs:
+        assert numbers.get(key) == expected.get((type(key), key))
+        numbers.put(key, number)
+        expected[type(key), key] = number
+    for (_, key), number in expected.items():
+        assert numbers.get(key) == number
 
 
-def test_first_lines_grow() -> None:
+def test_key_numbers_grow() -> None:
     keys = list(itertools.chain(range(20_000), map(str, range(20_000))))
     random.Random(0).shuffle(keys)
-    first = FirstLines()
-    for line, key in enumerate(keys, start=1):
-        assert first.line_of(key) is None
-        first.note(key, line)
-    assert all(first.line_of(key) == line for line, key in enumerate(keys, start=1))
+    numbers = KeyNumbers()
+    for number, key in enumerate(keys):
+        assert numbers.get(key) is None
+        numbers.put(key, number)
+    assert all(numbers.get(key) == number for number, key in enumerate(keys))
 
 
 _GROWTH = """
@@ -189,7 +206,7 @@ def test_memory_of_a_large_table(folder: Path, what: str) -> None:
         with (folder / f"{name}.csv").open("w") as file:
             file.write("id,image,question,answer\n")
             for n in range(count):
-                question = f"What, said number {n}, is the thing that one sees on the left of it?"
+                question = f"What, of number {n}, is the thing that one sees on the left of it?"
                 file.write(f'row-{n:08},red.png,"{question}",thing {n % 5000}\n')
     command = [sys.executable, "-c", _GROWTH, folder / "small.csv", folder / "large.csv", what]
     done = subprocess.run([*command, folder], capture_output=True, text=True)

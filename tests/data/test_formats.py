@@ -1,4 +1,4 @@
-"""Every format as its makers write it, told by its content: all files are called `data.txt`."""
+"""Every format as its makers write it, known by its content: all files are called `data.txt`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.data.written import CAT, FLAT, bad_of, lines, put
 from vqa.data import read
-from vqa.data.example import Example, Turn
-from vqa.data.formats.conversation import without_placeholders
+from vqa.data.example import EarlierTurn, Example
 from vqa.data.identity import sha256
 from vqa.errors import InputError
 
@@ -43,7 +40,7 @@ def test_table(tmp_path: Path, mark: str) -> None:
     header = mark.join(["ID", "image", " Question", "answer", "Source"])
     rows = [
         mark.join(["7", "a.png", '"Two\nlines?"', "cat", "x"]),
-        mark.join(['"""7"""', '"[""a.png"", ""b.png""]"', "What?", "[1]", ""]),
+        mark.join(['"""7"""', '"[""a.png"", ""b.png""]"', "What?", '"""[1]"""', ""]),
         mark.join(["1", "a.png", "What?"]),
         mark.join(["007", "a.png", "What?", "", ""]),
     ]
@@ -58,9 +55,6 @@ def test_table(tmp_path: Path, mark: str) -> None:
 
 def test_a_table_of_another_encoding_is_one_error(tmp_path: Path) -> None:
     path = put(tmp_path, "")
-    path.write_bytes("image,question,answer\na.png,What?,cat\na.png,Größe?,cat\n".encode("latin1"))
-    with pytest.raises(InputError, match=r"data\.txt:3: not UTF-8; convert"):
-        bad_of(path)
     path.write_bytes("image,question,answer\na.png,What?,cat\n".encode("utf-16"))
     with pytest.raises(InputError, match="UTF-16"):
         bad_of(path)
@@ -71,7 +65,7 @@ def test_an_open_quote_does_not_swallow_the_file(tmp_path: Path) -> None:
     path = put(tmp_path, 'image,question,answer\na.png,"What?,cat\n' + rows)
     good, bad = bad_of(path)
     assert len(bad) == 1 and bad[0].line == 2 and "quote" in bad[0].reason
-    assert len(good) > 1000
+    assert len(good) == 9000
 
 
 def test_columns_of_a_table_come_once(tmp_path: Path) -> None:
@@ -79,9 +73,9 @@ def test_columns_of_a_table_come_once(tmp_path: Path) -> None:
         bad_of(put(tmp_path, "image,question,Question\n"))
 
 
-def llava(*said: str, image: object = "a.png", **more: Any) -> dict[str, Any]:
+def llava(*texts: str, image: object = "a.png", **more: Any) -> dict[str, Any]:
     who = ("human", "gpt")
-    turns = [{"from": who[n % 2], "value": text} for n, text in enumerate(said)]
+    turns = [{"from": who[n % 2], "value": text} for n, text in enumerate(texts)]
     return {"id": 1, "image": image, "conversations": turns, **more}
 
 
@@ -100,7 +94,7 @@ def test_llava(tmp_path: Path, in_lines: bool) -> None:
     good, bad = bad_of(put(tmp_path, lines(*rows) if in_lines else json.dumps(rows)))
     assert plain(good[0], tmp_path) == Example(
         1, (Path("a.png"), Path("b.png")), "Sure?", ("yes",), {"model": "x"},
-        (Turn("What?", "cat", 1), Turn("Why?", "so", 1)),
+        (EarlierTurn("What?", "cat", 1), EarlierTurn("Why?\n<image>", "so", 1, places=(5,))),
     )  # fmt: skip
     assert good[1] == Example(7, (), "Hi", ("Oh",))
     reasons = {row.id: row.reason for row in bad}
@@ -165,10 +159,10 @@ QUESTIONS = {
 
 
 def annotations(subset: str = "val2014") -> dict[str, Any]:
-    said = ["no"] * 2 + ["yes"] * 5 + ["maybe"] * 3
+    texts = ["no"] * 2 + ["yes"] * 5 + ["maybe"] * 3
     one = {"question_id": 10, "image_id": 1, "question_type": "what", "answer_type": "yes/no",
            "multiple_choice_answer": "yes", "answers": [{"answer": a, "answer_id": n}
-                                                        for n, a in enumerate(said)]}  # fmt: skip
+                                                        for n, a in enumerate(texts)]}  # fmt: skip
     return {"annotations": [one], "data_subtype": subset}
 
 
@@ -258,8 +252,8 @@ def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names[0] == tuple(map(str, good[0].images)) and names[3] == ()
     assert good[2].images == (tmp_path / "a.png",)
     assert [(row.line, row.id) for row in bad] == [(4, 4)]
-    said = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "cat"}]
-    table = pa.Table.from_pylist([{"id": "x", "images": ["a.png"], "conversations": said}])
+    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "cat"}]
+    table = pa.Table.from_pylist([{"id": "x", "images": ["a.png"], "conversations": turns}])
     pq.write_table(table, tmp_path / "data.txt")
     assert [e.question for e in read(tmp_path / "data.txt")] == ["What?"]
     (tmp_path / "data.txt").write_bytes((tmp_path / "data.txt").read_bytes()[:100])
@@ -295,12 +289,14 @@ def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "is empty"),
         (b" \n\n", "is empty"),
-        (PNG + b"\0\0\0\rIHDR", "a PNG picture"),
-        (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture"),
+        (PNG + b"\0\0\0\rIHDR", "a picture (PNG)"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "a picture (JPEG)"),
+        (b"\0\0\0\x20ftypavif\0\0\0\0avifmif1", "a picture (AVIF)"),
+        (b"\0\0\0\x20ftypisom\0\0\2\0isommp41", "a video"),
         (b"PK\3\4\0\0", "save it as CSV"),
         (b"just\nsome words\n", "text that begins with 'just'"),
         (b'{\n "annotations": [{"bbox": []}]\n}', "a JSON object with annotations"),
@@ -309,13 +305,13 @@ def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (b" \n" * 25 + b"image,question\n", "text that begins with"),
     ],
 )
-def test_no_known_format(tmp_path: Path, content: bytes, said: str) -> None:
+def test_no_known_format(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "data.csv"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         bad_of(path)
-    assert said in str(caught.value) and str(path) in str(caught.value)
-    assert "empty" in said or "Accepted: LLaVA JSON" in str(caught.value)
+    assert message in str(caught.value) and str(path) in str(caught.value)
+    assert "empty" in message or "Accepted: LLaVA JSON" in str(caught.value)
 
 
 def test_folders_and_missing_files(tmp_path: Path) -> None:
@@ -343,9 +339,3 @@ def test_identity(tmp_path: Path) -> None:
     folder = sha256(tmp_path)
     put(tmp_path, lines(FLAT | {"id": 2}))
     assert sha256(tmp_path) != folder
-
-
-@given(st.text(), st.integers(0, 3))
-def test_placeholders_before_a_text_leave_it_as_it_is(text: str, count: int) -> None:
-    if "<image>" not in text and text.strip():
-        assert without_placeholders("<image>\n" * count + text) == text

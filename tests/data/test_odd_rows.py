@@ -25,9 +25,13 @@ def test_a_damaged_first_line_is_one_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("odd", [{}, [], 1.5, None])
 def test_values_of_other_kinds_are_bad_rows(tmp_path: Path, odd: object) -> None:
-    said = [{"role": odd, "content": "What?"}, {"role": "assistant", "content": "cat"}]
-    good, bad = bad_of(put(tmp_path, lines({"image": "a.png", "messages": said})))
+    messages = [{"role": odd, "content": "What?"}, {"role": "assistant", "content": "cat"}]
+    good, bad = bad_of(put(tmp_path, lines({"image": "a.png", "messages": messages})))
     assert not good and "is none of system, user, assistant" in bad[0].reason
+    parts = [{"type": odd, "text": "What?"}]
+    asked = [{"role": "user", "content": parts}, {"role": "assistant", "content": "cat"}]
+    good, bad = bad_of(put(tmp_path, lines({"messages": asked})))
+    assert not good and "neither a text nor an image_url" in bad[0].reason
     images = [{"id": odd, "file_name": "a.jpg"}]
     captions = [{"image_id": 5, "caption": "A cat."}]
     good, bad = bad_of(put(tmp_path, {"images": images, "annotations": captions}))
@@ -58,3 +62,29 @@ def test_an_empty_answer_is_none(tmp_path: Path) -> None:
 def test_choices_may_be_numbers(tmp_path: Path) -> None:
     (row,) = read(put(tmp_path, lines(FLAT | {"choices": [1, 2.0, "three", 0.5]})))
     assert row.extra["choices"] == ["1", "2", "three", "0.5"]
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 900, "a\0b"])
+def test_a_name_that_no_file_can_have_is_no_traceback(tmp_path: Path, name: str) -> None:
+    """The system raises for it, where a file is only not there."""
+    row = {"question_id": 7, "image_id": 1, "question": "What?"}
+    path = put(tmp_path, {"data_subtype": name, "questions": [row]})
+    good, bad = bad_of(path, need_answers=False)
+    assert len(good) + len(bad) == 1
+    asked = {"question": "What?", "answer": "cat"}
+    for odd in (asked | {"image_id": name}, FLAT | {"image": name}, FLAT | {"split": name}):
+        good, bad = bad_of(put(tmp_path, lines(odd)))
+        assert len(good) + len(bad) == 1
+    good, bad = bad_of(put(tmp_path, {"x": FLAT | {"image": name}, "y": FLAT | {"split": name}}))
+    assert len(good) + len(bad) == 2
+
+
+@pytest.mark.parametrize("odd", [{"question": None}, "text", 7, True, [], [[]], None])
+def test_members_that_are_no_lists_are_no_traceback(tmp_path: Path, odd: object) -> None:
+    for member in ("annotations", "questions", "images", "data"):
+        for more in ({}, FLAT):
+            try:
+                good, bad = bad_of(put(tmp_path, {member: odd, **more}), need_answers=False)
+            except InputError:
+                continue
+            assert good or bad

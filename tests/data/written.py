@@ -8,7 +8,7 @@ from typing import Any
 
 from vqa.data import read
 from vqa.data.example import Example
-from vqa.data.rows import BadRow
+from vqa.data.row_reader import BadRow
 
 FLAT = {"id": 1, "image": "a.png", "question": "What?", "answer": "cat"}
 CAT = Example(1, (Path("a.png"),), "What?", ("cat",))

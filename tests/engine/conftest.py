@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from tests import tiny
-from vqa.checkpoints import Loaded, load
-from vqa.model import compose
+from vqa.models.checkpoints import LoadedModel, load
+from vqa.models.llava import compose
 
 KINDS = ("llava_1_5", "llava_interleave", "qwen3", "mistral", "gemma2", "phi3")
 
@@ -48,10 +48,10 @@ def directory_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 
 
 @pytest.fixture
-def load_tiny(directory_of: Callable[[str], Path]) -> Callable[..., Loaded]:
+def load_tiny(directory_of: Callable[[str], Path]) -> Callable[..., LoadedModel]:
     """Load a tiny model on the CPU, its projections enlarged: as drawn, all logits are alike."""
 
-    def get(kind: str = "llava_1_5", dtype: str = "float32") -> Loaded:
+    def get(kind: str = "llava_1_5", dtype: str = "float32") -> LoadedModel:
         loaded = load(str(directory_of(kind)), device="cpu", dtype=dtype)
         with torch.no_grad():
             for name, weight in loaded.model.model.named_parameters():

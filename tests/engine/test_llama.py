@@ -12,13 +12,14 @@ from torch import nn
 from transformers import LlavaForConditionalGeneration
 
 from tests.engine.test_engine import ask, generate
-from vqa.checkpoints import Loaded, load, unwrap
 from vqa.engine import LocalEngine
-from vqa.engine.keys_values import KeyValues
+from vqa.engine.kv_cache import KVCache
 from vqa.engine.llama import LlamaForward
 from vqa.engine.text_model import TextModel
+from vqa.models.adapters import unwrap
+from vqa.models.checkpoints import LoadedModel, load
 
-Load = Callable[..., Loaded]
+Load = Callable[..., LoadedModel]
 
 
 @pytest.mark.parametrize("kind", ("llava_1_5", "llava_interleave", "qwen3", "mistral"))
@@ -34,7 +35,7 @@ def test_it_equals_transformers(kind: str, load_tiny: Load) -> None:
         expected = model(inputs_embeds=embeds).last_hidden_state
         forward = LlamaForward.of(model)
         assert forward is not None
-        cache = KeyValues(model.config.num_hidden_layers, 2)
+        cache = KVCache(model.config.num_hidden_layers, 2)
         for start, end in ((0, 6), (6, 7), (7, 11)):
             got = forward(embeds[:, start:end], cache, [end - start] * 2)
             torch.testing.assert_close(got, expected[:, end - 1], rtol=1e-4, atol=1e-5)
@@ -79,7 +80,7 @@ def test_adapters_are_called(load_tiny: Load) -> None:
         for name, weight in adapted.named_parameters():
             if "lora_B" in name:
                 weight.normal_(0, 1)
-    with_adapter = Loaded(unwrap(adapted), loaded.processor, "a", "b", ())
+    with_adapter = LoadedModel(unwrap(adapted), loaded.processor, "a", "b", ())
     ids, probability = generate(with_adapter, request)
     assert ids != plain
     answer = LocalEngine(with_adapter).answer([request])[0]
@@ -99,14 +100,14 @@ def test_a_prompt_is_in_any_batch_what_transformers_computes(kind: str, load_tin
     embeds = torch.randn(6, 131, 64, dtype=torch.bfloat16)
     lengths = [99, 3, 131, 41, 98, 65]
     with torch.inference_mode():
-        batch = forward(embeds, KeyValues(layers, 6), lengths)
+        batch = forward(embeds, KVCache(layers, 6), lengths)
         for row, length in enumerate(lengths):
             alone = embeds[row : row + 1, :length]
-            assert torch.equal(forward(alone, KeyValues(layers, 1), [length])[0], batch[row])
+            assert torch.equal(forward(alone, KVCache(layers, 1), [length])[0], batch[row])
             plain = model(inputs_embeds=alone, use_cache=False).last_hidden_state[0, -1]
             assert torch.equal(plain, batch[row])
-            for at in {1, length // 2, length - 2}:  # a kept beginning: nearly the same
-                cut = KeyValues(layers, 1)
+            for at in {1, length // 2, length - 2}:  # a cached beginning: nearly the same
+                cut = KVCache(layers, 1)
                 forward(alone[:, :at], cut, [at])
                 state = forward(alone[:, at:], cut, [length - at])[0]
                 assert torch.nn.functional.cosine_similarity(state, plain, 0) > 0.99
@@ -133,9 +134,9 @@ def test_decoding_in_bfloat16_turns_onednn_off_and_on(load_tiny: Load) -> None:
     loaded.model.model.language_model.norm.register_forward_hook(note)
     text = TextModel(loaded.model)
     one = torch.randn(1, 1, 64, dtype=torch.bfloat16)
-    text.forward(one, KeyValues(text.layers, 1), [1])
-    text.forward(one.expand(1, 2, 64), KeyValues(text.layers, 1), [2])
+    text.forward(one, KVCache(text.layers, 1), [1])
+    text.forward(one.expand(1, 2, 64), KVCache(text.layers, 1), [2])
     assert states == [False, True]
     with pytest.raises(RuntimeError):
-        text.forward(one[..., :3], KeyValues(text.layers, 1), [1])
+        text.forward(one[..., :3], KVCache(text.layers, 1), [1])
     assert torch.backends.mkldnn.enabled

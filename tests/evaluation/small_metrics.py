@@ -11,8 +11,8 @@ from vqa.metrics.metric import Array, Item, Metric, mean_metric
 
 def _share(item: Item) -> float:
     """The share of the accepted answers that are the prediction."""
-    said = item.prediction.lower()
-    return sum(said == answer.lower() for answer in item.answers) / len(item.answers)
+    predicted = item.prediction.lower()
+    return sum(predicted == answer.lower() for answer in item.answers) / len(item.answers)
 
 
 def _right(item: Item) -> float:

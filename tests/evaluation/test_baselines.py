@@ -4,7 +4,7 @@ import numpy as np
 
 from vqa.data.example import Example
 from vqa.evaluation.baselines import commonest_answer, question_only
-from vqa.evaluation.statistics import clusters
+from vqa.evaluation.statistics import picture_clusters
 
 
 def row(image: str, question: str, *answers: str) -> Example:
@@ -12,7 +12,7 @@ def row(image: str, question: str, *answers: str) -> Example:
 
 
 def of(*rows: Example) -> list[str]:
-    return question_only(rows, clusters(rows))
+    return question_only(rows, picture_clusters(rows))
 
 
 def test_commonest_answer_counts_rows() -> None:
@@ -34,24 +34,24 @@ def test_what_one_of_ten_raters_said_is_no_full_vote() -> None:
 
 
 def test_the_question_alone_by_hand() -> None:
-    found = of(
+    answers = of(
         row("1", "What animal?", "cat"),  # others with the question: dog, dog, cat
         row("2", "what  animal", "dog"),  # cat, dog, cat: a cat
         row("3", "What animal?", "dog"),
         row("4", "What animal?", "cat"),
         row("5", "What colour?", "red"),  # nobody else: the commonest of the other pictures
     )
-    assert found == ["dog", "cat", "cat", "dog", "cat"]
+    assert answers == ["dog", "cat", "cat", "dog", "cat"]
 
 
 def test_rows_of_the_same_picture_say_nothing() -> None:
-    found = of(
+    answers = of(
         row("1", "Is it day?", "yes"),
         row("1", "Is it day?", "yes"),
         row("1", "Is it day?", "yes"),
         row("2", "Is it day?", "no"),
     )
-    assert found == ["no", "no", "no", "yes"]
+    assert answers == ["no", "no", "no", "yes"]
     assert of(row("1", "One?", "a"), row("1", "Two?", "b")) == ["", ""]
 
 
@@ -61,7 +61,7 @@ def test_it_equals_counting_anew_for_each_row() -> None:
         row(str(random.integers(30)), f"q{random.integers(4)}?", f"a{random.integers(6)}")
         for _ in range(200)
     ]
-    for one, found in zip(rows, of(*rows), strict=True):
+    for one, answer in zip(rows, of(*rows), strict=True):
         others = [r.answers[0] for r in rows if r.images != one.images]
         same = [r.answers[0] for r in rows if r.images != one.images and r.question == one.question]
-        assert (same or others).count(found) == max(map((same or others).count, same or others))
+        assert (same or others).count(answer) == max(map((same or others).count, same or others))

@@ -16,24 +16,25 @@ from tests.evaluation.report_data import NASTY, make
 from vqa.data import read
 from vqa.data.example import Example
 from vqa.errors import InputError
-from vqa.evaluation.calibration import Bin, Calibration
+from vqa.evaluation.calibration import Calibration, CalibrationBin
+from vqa.evaluation.predictions import Prediction, read_predictions
 from vqa.evaluation.report import charts
-from vqa.evaluation.report.build import Model, ReportData, build
-from vqa.evaluation.report.causes import CAUSES, Case, cause, distance, too_many_yes, words
+from vqa.evaluation.report.causes import CAUSES, cause, too_many_yes, words
 from vqa.evaluation.report.confusion import confusions
 from vqa.evaluation.report.gallery import MOST_CARDS, Card
-from vqa.evaluation.report.page import render, write
-from vqa.evaluation.score import Prediction, read_predictions
+from vqa.evaluation.report.html_page import render_report, write_report
+from vqa.evaluation.report.report_data import ModelPredictions, ReportData, build_report
 from vqa.metrics import metric
+from vqa.metrics.anls import edits
 
 TEXT = st.text(max_size=30)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("report")
-    make(found)
-    return found
+    directory = tmp_path_factory.mktemp("report")
+    make(directory)
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,15 @@ def report(folder: Path) -> ReportData:
 
 def built(folder: Path) -> ReportData:
     models = [
-        Model("first", *(read_predictions(folder / f"{n}.jsonl") for n in ("a", "blind", "swap"))),
-        Model("second", read_predictions(folder / "b.jsonl"), run={"model": "x", "s": {"t": 1}}),
+        ModelPredictions(
+            "first", *(read_predictions(folder / f"{n}.jsonl") for n in ("a", "blind", "swap"))
+        ),
+        ModelPredictions(
+            "second", read_predictions(folder / "b.jsonl"), run={"model": "x", "s": {"t": 1}}
+        ),
     ]
     rows = list(read(folder / "data.jsonl", need_images=False))
-    return build(
+    return build_report(
         rows, models, metric("exact_match"), data="data", images=folder, by="kind", draws=100
     )
 
@@ -85,29 +90,29 @@ def cards(report: ReportData) -> dict[str | int, Card]:
     ],
 )
 def test_causes(prediction: str, answers: tuple[str, ...], expected: str) -> None:
-    assert cause(Case(prediction, answers, "a grey", "brown", True)) == expected
+    assert cause(prediction, answers, "a grey", "brown", True) == expected
 
 
 def test_without_knowing_more_a_wrong_yes_is_other() -> None:
-    assert cause(Case("yes", ("no",))) == "other"
-    assert cause(Case("grey", ("red",))) == "other"
-    assert cause(Case("yes", ("no",), blind="yes")) == "picture ignored"
+    assert cause("yes", ("no",)) == "other"
+    assert cause("grey", ("red",)) == "other"
+    assert cause("yes", ("no",), blind="yes") == "picture ignored"
 
 
 @given(TEXT, st.lists(TEXT, max_size=3), st.none() | TEXT, st.booleans())
 def test_every_text_has_a_cause(
-    said: str, answers: list[str], blind: str | None, many: bool
+    prediction: str, answers: list[str], blind: str | None, many: bool
 ) -> None:
-    assert cause(Case(said, tuple(answers), blind, None, many)) in CAUSES
-    if words(said):
-        assert cause(Case(said, (said,))) == "format"
+    assert cause(prediction, answers, blind, None, many) in CAUSES
+    if words(prediction):
+        assert cause(prediction, (prediction,)) == "format"
 
 
 @given(TEXT, TEXT)
 def test_distance_is_one(a: str, b: str) -> None:
-    assert distance(a, b) == distance(b, a) >= abs(len(a) - len(b))
-    assert (distance(a, b) == 0) == (a == b)
-    assert distance("kitten", "sitting") == 3
+    assert edits(a, b) == edits(b, a) >= abs(len(a) - len(b))
+    assert (edits(a, b) == 0) == (a == b)
+    assert edits("kitten", "sitting") == 3
 
 
 def test_too_many_yes() -> None:
@@ -120,13 +125,13 @@ def test_too_many_yes() -> None:
 
 def test_confusion() -> None:
     answers = [("cat", "cat", "dog"), ("cat",), ("dog",), ("dog",), ("dog",), ("once",)]
-    said = ["A cat.", "a dog", "It is a dog", "cat or dog", "", "dog"]
-    (found,) = confusions(answers, [said])
-    assert found.answers == ("dog", "cat")
-    assert found.said == ("dog", "cat", "it is dog", "cat or dog")
+    predictions = ["A cat.", "a dog", "It is a dog", "cat or dog", "", "dog"]
+    (confusion,) = confusions(answers, [predictions])
+    assert confusion.answers == ("dog", "cat")
+    assert confusion.columns == ("dog", "cat", "it is dog", "cat or dog")
     # dog: once as "it is a dog", once both, once nothing; cat: once right, once dog
-    assert found.counts == ((0, 0, 1, 1, 0, 1), (1, 1, 0, 0, 0, 0))
-    assert found.totals == (3, 2)
+    assert confusion.counts == ((0, 0, 1, 1, 0, 1), (1, 1, 0, 0, 0, 0))
+    assert confusion.totals == (3, 2)
     assert confusions([("a",), ("b",)], [["a", "b"]]) == ()
 
 
@@ -168,18 +173,18 @@ def test_failed_and_missing_rows(report: ReportData) -> None:
 
 
 def test_cards(report: ReportData) -> None:
-    found = cards(report)
-    assert len(found) == 31
-    red = found["2-color"]
+    by_id = cards(report)
+    assert len(by_id) == 31
+    red = by_id["2-color"]
     assert red.cause == "picture ignored" and red.answers == (("green", 1),)
-    assert [s.text for s in red.said] == ["red", "green"]
-    assert red.said[1].cause is None and red.changes == (("fixed", 1),)
-    near = found["1-color"]
-    assert near.said[1].cause == "near miss" and near.changes == ()
-    assert found["1-count"].said[0].error == "1.png is damaged"
-    assert found[7].pictures == () and "gone.png: no such file" in found[7].no_picture
+    assert [s.text for s in red.predictions] == ["red", "green"]
+    assert red.predictions[1].cause is None and red.changes == (("fixed", 1),)
+    near = by_id["1-color"]
+    assert near.predictions[1].cause == "near miss" and near.changes == ()
+    assert by_id["1-count"].predictions[0].error == "1.png is damaged"
+    assert by_id[7].pictures == () and "gone.png: no such file" in by_id[7].no_picture
     first = next(group for group in report.gallery.groups if group.cause == "format").cards[0]
-    assert first.said[0].probability == pytest.approx(0.85)  # the surest mistake
+    assert first.predictions[0].probability == pytest.approx(0.85)  # the surest mistake
 
 
 def test_pictures_are_small_jpegs(report: ReportData) -> None:
@@ -193,30 +198,32 @@ def test_pictures_are_small_jpegs(report: ReportData) -> None:
 def test_a_picture_outside_of_the_folder_is_not_shown(folder: Path, tmp_path: Path) -> None:
     rows = [Example(i, (name,), "?", ("x",)) for i, name in enumerate(("../0.png", "0.png"))]
     (folder / "inner").mkdir(exist_ok=True)
-    model = Model("m", {0: Prediction("y"), 1: Prediction("y")})
-    found = build(
+    model = ModelPredictions("m", {0: Prediction("y"), 1: Prediction("y")})
+    report = build_report(
         rows, [model], metric("exact_match"), data="d", images=folder / "inner", draws=100
     )
-    shown = cards(found)
+    shown = cards(report)
     assert "outside" in shown[0].no_picture and shown[0].pictures == ()
     assert "no such file" in shown[1].no_picture
 
 
 def test_many_errors_are_a_bounded_choice_of_all_causes(tmp_path: Path) -> None:
     rows = [Example(i, (f"{i}",), "Which?", ("red",)) for i in range(2000)]
-    said = {i: Prediction("blue" if i else "a red one", 0.5) for i in range(2000)}
-    found = build(rows, [Model("m", said)], metric("exact_match"), data="d", images=tmp_path,
-                  draws=100)  # fmt: skip
-    assert found.gallery.count == 2000 and found.gallery.shown == MOST_CARDS
-    assert [(g.cause, g.count) for g in found.gallery.groups] == [("format", 1), ("other", 1999)]
-    assert len(render(found)) < 2_000_000
+    predictions = {i: Prediction("blue" if i else "a red one", 0.5) for i in range(2000)}
+    model = ModelPredictions("m", predictions)
+    report = build_report(
+        rows, [model], metric("exact_match"), data="d", images=tmp_path, draws=100
+    )
+    assert report.gallery.count == 2000 and report.gallery.card_count == MOST_CARDS
+    assert [(g.cause, g.count) for g in report.gallery.groups] == [("format", 1), ("other", 1999)]
+    assert len(render_report(report)) < 2_000_000
 
 
 def test_names_must_differ(folder: Path) -> None:
     rows = list(read(folder / "data.jsonl", need_images=False))
-    model = Model("m", read_predictions(folder / "a.jsonl"))
-    with pytest.raises(InputError, match="--name"):
-        build(rows, [model, model], metric("exact_match"), data="d", images=folder)
+    model = ModelPredictions("m", read_predictions(folder / "a.jsonl"))
+    with pytest.raises(InputError, match="`name`"):
+        build_report(rows, [model, model], metric("exact_match"), data="d", images=folder)
 
 
 class _Page(HTMLParser):
@@ -241,38 +248,55 @@ class _Page(HTMLParser):
 
 
 def test_the_page_has_all_parts_and_loads_nothing(report: ReportData, tmp_path: Path) -> None:
-    write(tmp_path / "r.html", report)
+    write_report(tmp_path / "r.html", report)
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
-    found = _Page(page)
+    parsed = _Page(page)
     for title in ("Scores", "By kind", "What changed", "Calibration", "Confusion", "Errors",
                   "Rows without an answer", "How the predictions were made"):  # fmt: skip
-        assert title in found.text
-    assert report.scores[0].seeing.sentence.replace(" %", "\u00a0%") in found.text
-    assert all(one.startswith(("#", "data:")) for one in found.addresses)
-    assert found.tags.count("svg") == 2 and "default-src 'none'" in page
-    assert render(report) == page  # the same numbers give the same file
+        assert title in parsed.text
+    assert report.scores[0].gain.sentence.replace(" %", "\u00a0%") in parsed.text
+    assert all(one.startswith(("#", "data:")) for one in parsed.addresses)
+    assert parsed.tags.count("svg") == 2 and "default-src 'none'" in page
+    assert render_report(report) == page  # the same numbers give the same file
 
 
 def test_texts_of_strangers_stay_text(report: ReportData) -> None:
-    found = _Page(render(report))
-    assert found.tags.count("script") == 1 and found.handlers == []
-    assert NASTY in found.text and "<b>tea</b>" in found.text
-    assert "</script><script>alert(2)</script>" in found.text
+    parsed = _Page(render_report(report))
+    assert parsed.tags.count("script") == 1 and parsed.handlers == []
+    assert NASTY in parsed.text and "<b>tea</b>" in parsed.text
+    assert "</script><script>alert(2)</script>" in parsed.text
+
+
+def test_what_turns_letters_around_is_seen() -> None:
+    turned = "no\u202egnp.exe\x1b[31m"
+    rows = [Example(n, ("p",), turned, ("a",)) for n in range(2)]
+    model = ModelPredictions(turned, {n: Prediction(turned, 0.5) for n in range(2)})
+    nowhere = Path("/nowhere")
+    report = build_report(
+        rows, [model], metric("exact_match"), data=turned, images=nowhere, draws=100
+    )
+    page = render_report(report)
+    assert "no\ufffdgnp.exe\ufffd[31m" in page
+    assert not any(char in page for char in "\u202e\x1b")
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.text(max_size=12), min_size=7, max_size=7))
 def test_no_text_adds_an_element(texts: list[str]) -> None:
     def tags(texts: list[str]) -> list[str]:
-        question, answer, said, error, name, column, note = texts
+        question, answer, prediction, error, name, column, note = texts
         rows = [
             Example(0, ("p",), question, (answer,), {"c": column}),
             Example(1, ("p",), question, (answer,), {"c": column}),
         ]
-        model = Model(name, {0: Prediction(said, 0.5), 1: Prediction(None, error=error)})
-        found = build(rows, [model], metric("exact_match"), data=name, images=Path("/nowhere"),
-                      by="c", draws=100, notes=[note])  # fmt: skip
-        return _Page(render(found)).tags
+        model = ModelPredictions(
+            name, {0: Prediction(prediction, 0.5), 1: Prediction(None, error=error)}
+        )
+        report = build_report(
+            rows, [model], metric("exact_match"), data=name, images=Path("/nowhere"), by="c",
+            draws=100, notes=[note],
+        )  # fmt: skip
+        return _Page(render_report(report)).tags
 
     plain = ["q", "a", "b", "e", "n", "c", "n"]
     added = set(tags(texts)) - set(tags(plain)) - {"em"}  # an empty answer
@@ -286,31 +310,33 @@ def test_no_text_adds_an_element(texts: list[str]) -> None:
 def test_metrics_of_several_values(folder: Path, name: str, kind: str, shown: str) -> None:
     rows = list(read(folder / "data.jsonl", need_images=False))
     rows = [row for row in rows if row.extra.get("kind") == kind]
-    model = Model("m", read_predictions(folder / "b.jsonl"))
-    found = build(rows, [model], metric(name), data="d", images=folder, draws=100)
-    page = _Page(render(found)).text
+    model = ModelPredictions("m", read_predictions(folder / "b.jsonl"))
+    report = build_report(rows, [model], metric(name), data="d", images=folder, draws=100)
+    page = _Page(render_report(report)).text
     assert "All values" in page and shown in page
-    assert [row.name for row in found.values] == list(found.scores[0].values)
+    assert [row.name for row in report.values] == list(report.scores[0].values)
 
 
 def test_charts_draw_what_is_there() -> None:
-    found = Calibration(
-        4, 0.5, 0.5, 0.1, (Bin(2, 0.25, 0.0), Bin(2, 0.75, 1.0)), 0.1,
+    calibration = Calibration(
+        4, 0.5, 0.5, 0.1, (CalibrationBin(2, 0.25, 0.0), CalibrationBin(2, 0.75, 1.0)), 0.1,
         ((0.5, 0.0), (1.0, 0.5)), 0.5, 0.5, 1.0, 0.0,
     )  # fmt: skip
-    drawn = charts.reliability([("a <b>", found), ("none", None)])
+    drawn = charts.reliability([("a <b>", calibration), ("none", None)])
     assert drawn.count("<circle") == 2 and "a &lt;b&gt;: 2 answers" in drawn
     # the square from (62, 246) to (320, 12): a quarter and three quarters of its width
     assert 'points="126.5,246 255.5,12"' in drawn
-    curve = charts.risk_coverage([("a", found)])
+    curve = charts.risk_coverage([("a", calibration)])
     assert 'points="191,246 320,12"' in curve  # the axis ends at 50 %
     assert "not sure below 0.50" in curve
 
 
 def test_a_page_without_probabilities_errors_or_slices(tmp_path: Path) -> None:
     rows = [Example(1, ("a",), "?", ("x",))]
-    found = build(rows, [Model("m", {1: Prediction("x")})], metric("exact_match"), data="d",
-                  images=tmp_path, draws=100)  # fmt: skip
-    page = _Page(render(found)).text
+    model = ModelPredictions("m", {1: Prediction("x")})
+    report = build_report(
+        rows, [model], metric("exact_match"), data="d", images=tmp_path, draws=100
+    )
+    page = _Page(render_report(report)).text
     assert "There are none: every answer" in page and "carry no probabilities" in page
     assert "too few pictures for an interval" in page

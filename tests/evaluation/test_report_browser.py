@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.evaluation.report_data import NASTY, make
 from tests.evaluation.test_report import built
-from vqa.evaluation.report.page import write
+from vqa.evaluation.report.html_page import write_report
 
 pytestmark = pytest.mark.browser
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("report")
     make(folder)
-    write(folder / "report.html", built(folder))
+    write_report(folder / "report.html", built(folder))
     return (folder / "report.html").as_uri()
 
 
@@ -27,15 +27,15 @@ def page(request: pytest.FixtureRequest, browser: Browser, url: str) -> Iterator
     width, scheme = request.param
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     requests: list[str] = []
-    said: list[str] = []
+    messages: list[str] = []
     page.on("request", lambda sent: requests.append(sent.url))
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: messages.append(dialog.message))
     page.goto(url)
     yield page
     assert [one for one in requests if one != url and not one.startswith("data:")] == []
-    assert said == []
+    assert messages == []
     page.close()
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.colors import Colors, photo, read
-from vqa.answering import Settings
+from vqa.answering import SamplingParams
 from vqa.data.example import Example
 from vqa.data.identity import sha256
 from vqa.errors import InputError, VQAError
-from vqa.evaluation.predict import Outcome, predict, run_fingerprint
+from vqa.evaluation.picture_conditions import OWN_PICTURE
+from vqa.evaluation.predicting import PredictionCounts, predict, run_fingerprint
 from vqa.evaluation.shards import beside, gather, merge, parse, remove_parts
 
 
@@ -31,9 +32,9 @@ def run(
     identity: str = "m",
     answerer: Colors | None = None,
     **more: object,
-) -> Outcome:
+) -> PredictionCounts:
     return predict(
-        answerer or Colors(), data, out, Settings(),
+        answerer or Colors(), data, out, SamplingParams(),
         identity=identity, batch_size=2, shard=shard, failed={"bad": "no question"}, **more,  # type: ignore[arg-type]
     )  # fmt: skip
 
@@ -62,7 +63,7 @@ def test_shards_give_the_rows_of_an_unbroken_run(
     assert [row["id"] for row in read(out)] == ids(data)
     assert sorted(out.read_text().splitlines()) == sorted(whole.splitlines())
     assert json.loads(Path(f"{out}.run.json").read_text())["rows"] == 11
-    assert run(data, out) == Outcome(0, 1, 10)  # a merged file goes on as any other
+    assert run(data, out) == PredictionCounts(0, 1, 10)  # a merged file goes on as any other
 
 
 def test_what_does_not_belong_together_is_refused(data: list[Example], tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_a_shard() -> None:
 def test_parts_that_were_left_are_gathered(data: list[Example], tmp_path: Path) -> None:
     """A run with two processes was killed; one with three, or one alone, goes on from there."""
     out = tmp_path / "p.jsonl"
-    prefix = run_fingerprint("m", "seen", Settings())
+    prefix = run_fingerprint("m", OWN_PICTURE, SamplingParams())
     run(data, out, identity="before")
     run(data, beside(out, 1, 2), (1, 2))
     with pytest.raises(KeyboardInterrupt):
@@ -130,8 +131,10 @@ def test_parts_that_were_left_are_gathered(data: list[Example], tmp_path: Path) 
     gather(out, prefix)
     assert len(read(out)) == 7
     parts = [beside(out, n, 3) for n in (1, 2, 3)]
-    kept = [run(data, part, (n, 3), sources=[out]).kept for n, part in enumerate(parts, start=1)]
-    assert sum(kept) == 6
+    reused = [
+        run(data, part, (n, 3), sources=[out]).reused for n, part in enumerate(parts, start=1)
+    ]
+    assert sum(reused) == 6
     merge(parts, out, ids(data))
     remove_parts(out)
     assert [row["id"] for row in read(out)] == ids(data)

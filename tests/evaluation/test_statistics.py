@@ -9,12 +9,12 @@ from vqa.data.example import Example
 from vqa.evaluation.statistics import (
     POWER,
     bootstrap,
-    clusters,
-    drawn_sums,
-    holm,
-    interval,
-    mcnemar,
-    paired,
+    bootstrap_sums,
+    holm_correction,
+    mcnemar_p,
+    paired_difference,
+    percentile_interval,
+    picture_clusters,
 )
 
 
@@ -38,11 +38,11 @@ def test_rows_that_share_a_picture_are_one_cluster() -> None:
         example("d.png", "e.png"),
         example("e.png"),
     ]
-    found = clusters(rows).tolist()
-    assert found[0] == found[2]
-    assert found[4] == found[6] == found[7]
-    assert sorted(set(found)) == [0, 1, 2, 3, 4]
-    assert len({found[i] for i in (0, 1, 3, 4, 5)}) == 5
+    clusters = picture_clusters(rows).tolist()
+    assert clusters[0] == clusters[2]
+    assert clusters[4] == clusters[6] == clusters[7]
+    assert sorted(set(clusters)) == [0, 1, 2, 3, 4]
+    assert len({clusters[i] for i in (0, 1, 3, 4, 5)}) == 5
 
 
 def test_two_pictures_are_drawn_as_coins_fall() -> None:
@@ -56,10 +56,10 @@ def test_the_same_seed_draws_the_same_and_columns_are_drawn_together() -> None:
     random = np.random.default_rng(0)
     statistics = random.random((50, 2))
     of_picture = random.integers(10, size=50)
-    first = drawn_sums(statistics, of_picture, 20, seed=3)
-    assert np.array_equal(first, drawn_sums(statistics, of_picture, 20, seed=3))
-    assert not np.array_equal(first, drawn_sums(statistics, of_picture, 20, seed=4))
-    both = drawn_sums(np.concatenate([statistics, statistics], axis=1), of_picture, 20, seed=3)
+    first = bootstrap_sums(statistics, of_picture, 20, seed=3)
+    assert np.array_equal(first, bootstrap_sums(statistics, of_picture, 20, seed=3))
+    assert not np.array_equal(first, bootstrap_sums(statistics, of_picture, 20, seed=4))
+    both = bootstrap_sums(np.concatenate([statistics, statistics], axis=1), of_picture, 20, seed=3)
     assert np.allclose(both[:, :2], first) and np.allclose(both[:, 2:], first)
 
 
@@ -89,9 +89,9 @@ def test_equally_good_models_differ_in_one_of_twenty_comparisons(pictures: int) 
     alarms, trials = 0, 400
     for trial in range(trials):
         ease = random.beta(1, 1, (2, pictures))  # each model finds other pictures easy
-        said = [(random.random(len(of_picture)) < e[of_picture]).astype(float) for e in ease]
-        base, other = map(of_scores, said)
-        alarms += paired(right, base, other, of_picture, draws=100, seed=trial).p < 0.05
+        scores = [(random.random(len(of_picture)) < e[of_picture]).astype(float) for e in ease]
+        base, other = map(of_scores, scores)
+        alarms += paired_difference(right, base, other, of_picture, draws=100, seed=trial).p < 0.05
     assert 0.02 <= alarms / trials <= 0.08
 
 
@@ -99,42 +99,42 @@ def test_a_difference_its_interval_and_what_could_be_shown() -> None:
     random = np.random.default_rng(2)
     base = (random.random(1000) < 0.5).astype(float)
     other = np.where(random.random(1000) < 0.2, 1.0, base)
-    found = paired(right, of_scores(base), of_scores(other), np.arange(1000))
+    difference = paired_difference(right, of_scores(base), of_scores(other), np.arange(1000))
     gain = other - base
-    assert found.value == pytest.approx(gain.mean())
-    assert found.interval is not None and found.interval[0] > 0
+    assert difference.value == pytest.approx(gain.mean())
+    assert difference.interval is not None and difference.interval[0] > 0
     error_of_mean = gain.std() / np.sqrt(1000)
-    assert found.detectable == pytest.approx(POWER * error_of_mean, rel=0.1)
-    assert found.interval == pytest.approx(
+    assert difference.detectable == pytest.approx(POWER * error_of_mean, rel=0.1)
+    assert difference.interval == pytest.approx(
         (gain.mean() - 1.96 * error_of_mean, gain.mean() + 1.96 * error_of_mean), abs=0.004
     )
-    assert found.p == pytest.approx(1 / 2001)  # none of the draws came as far
+    assert difference.p == pytest.approx(1 / 2001)  # none of the draws came as far
 
 
 def test_three_pictures_cannot_show_a_difference() -> None:
     base, other = of_scores(np.zeros(3)), of_scores(np.ones(3))
-    found = paired(right, base, other, np.arange(3), draws=4000)
-    assert found.p == pytest.approx(2 / 8, abs=0.03)  # all three one way, or all the other
+    difference = paired_difference(right, base, other, np.arange(3), draws=4000)
+    assert difference.p == pytest.approx(2 / 8, abs=0.03)  # all three one way, or all the other
 
 
 def test_equal_models_and_a_single_picture() -> None:
     statistics = of_scores(np.array([1.0, 0.0, 1.0]))
-    same = paired(right, statistics, statistics, np.arange(3))
+    same = paired_difference(right, statistics, statistics, np.arange(3))
     assert (same.value, same.p, same.detectable) == (0.0, 1.0, None)
-    one = paired(right, statistics, of_scores(np.ones(3)), np.zeros(3, dtype=np.int64))
+    one = paired_difference(right, statistics, of_scores(np.ones(3)), np.zeros(3, dtype=np.int64))
     assert one.interval is None and one.detectable is None and one.p == 1.0
 
 
 def test_where_less_is_better_the_difference_keeps_its_sign() -> None:
     base, other = of_scores(np.full(20, 2.0)), of_scores(np.full(20, 1.5))
-    assert paired(error, base, other, np.arange(20)).value == -0.5
+    assert paired_difference(error, base, other, np.arange(20)).value == -0.5
 
 
 def test_a_share_of_nothing_is_left_out_of_the_interval() -> None:
     never = np.array([[0.0, 0.0, 1.0, 1.0]] * 5)  # no yes at all: precision is 0 / 0
     drawn = bootstrap(yes_no, never, np.arange(5), 100, seed=0)
-    assert np.isnan(drawn["precision"]).all() and interval(drawn["precision"]) is None
-    assert interval(drawn["accuracy"]) == (1.0, 1.0)
+    assert np.isnan(drawn["precision"]).all() and percentile_interval(drawn["precision"]) is None
+    assert percentile_interval(drawn["accuracy"]) == (1.0, 1.0)
 
 
 # 2 * sum over k <= min of C(n, k) / 2^n, by hand
@@ -150,18 +150,18 @@ def test_a_share_of_nothing_is_left_out_of_the_interval() -> None:
     ],
 )
 def test_mcnemar_is_the_exact_binomial_test(fixed: int, broken: int, p: float) -> None:
-    assert mcnemar(fixed, broken) == pytest.approx(p)
+    assert mcnemar_p(fixed, broken) == pytest.approx(p)
 
 
 def test_mcnemar_of_many_rows_is_near_the_normal_distribution() -> None:
     # z = (100 - 1) / sqrt(6100) = 1.2676, with the continuity correction; two-sided 0.2049
-    assert mcnemar(3000, 3100) == pytest.approx(0.2049, abs=0.0005)
-    assert 0 <= mcnemar(60_000, 40_000) < 1e-12
+    assert mcnemar_p(3000, 3100) == pytest.approx(0.2049, abs=0.0005)
+    assert 0 <= mcnemar_p(60_000, 40_000) < 1e-12
 
 
 def test_holm() -> None:
     # 4 x 0.005, 3 x 0.01, 2 x 0.03 and 1 x 0.04, which may not fall below the one before
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.9]) == [1.0, 1.0]
-    assert holm([0.04]) == [0.04]
-    assert holm([]) == []
+    assert holm_correction([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm_correction([0.6, 0.9]) == [1.0, 1.0]
+    assert holm_correction([0.04]) == [0.04]
+    assert holm_correction([]) == []

@@ -10,16 +10,16 @@ from PIL import Image
 
 from tests import tiny
 from vqa.answering import Request
-from vqa.checkpoints import Loaded, load
-from vqa.prompts import Message
+from vqa.inputs.prompts import Message
+from vqa.models.checkpoints import LoadedModel, load
 
 
 @pytest.fixture(scope="session")
-def load_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Loaded]:
+def load_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., LoadedModel]:
     """Load a tiny model, its projections enlarged: as drawn, all logits are alike."""
     folder = tmp_path_factory.mktemp("models")
 
-    def get(kind: str = "llava_1_5", dtype: str = "float32", **options: str) -> Loaded:
+    def get(kind: str = "llava_1_5", dtype: str = "float32", **options: str) -> LoadedModel:
         if not (folder / kind).exists():
             getattr(tiny, kind)(folder / kind)
         loaded = load(str(folder / kind), device="cpu", dtype=dtype, **options)  # type: ignore[arg-type]

@@ -13,17 +13,16 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
-from vqa.answering import Request, Settings
-from vqa.checkpoints import Loaded
+from vqa.answering import Request, SamplingParams
 from vqa.engine import LocalEngine
-from vqa.engine.choices import choice
-from vqa.engine.prompt import PictureIdentity, prepare
+from vqa.engine.choice_scoring import encode_choice
+from vqa.engine.prompt import ImageFingerprints, encode_request
 from vqa.errors import InputError
-from vqa.explain import check, explain
-from vqa.explain.attention import _features, attention, attention_effect, smoothed
-from vqa.explain.covering import pictures_of
+from vqa.explain import check_answerer, explain
+from vqa.explain.attention import _image_tokens, attention_effect, attention_maps, smooth
+from vqa.models.checkpoints import LoadedModel
 
-Load = Callable[..., Loaded]
+Load = Callable[..., LoadedModel]
 Ask = Callable[..., Request]
 
 
@@ -51,14 +50,14 @@ class _Scaled:
 @pytest.mark.parametrize("kind", ["llava_1_5", "llava_interleave"])
 def test_the_effect_is_what_happens(load_tiny: Load, request_of: Ask, kind: str) -> None:
     loaded, request = load_tiny(kind), request_of(2)
-    (prompt,) = prepare(loaded.processor, [request], PictureIdentity())
-    chosen = choice(loaded.processor, request, prompt, "a cat")
+    prompt = encode_request(loaded.processor, request, ImageFingerprints())
+    chosen = encode_choice(loaded.processor, request, prompt, "a cat")
     start, is_image = len(chosen.prompt), torch.from_numpy(chosen.prompt.is_image)
     ids = torch.tensor([*chosen.prompt.ids.tolist(), *chosen.ids])
     is_image = torch.cat([is_image, torch.zeros(len(chosen.ids), dtype=torch.bool)])
-    features = _features(loaded, pictures_of(request))
-    found = attention_effect(loaded.model, ids, start, is_image, features)
-    assert found.shape == (8,) and found.abs().max() > 1e-4
+    features = _image_tokens(loaded, request.images)
+    effect = attention_effect(loaded.model, ids, start, is_image, features)
+    assert effect.shape == (8,) and effect.abs().max() > 1e-4
 
     model = loaded.model
     with torch.no_grad():
@@ -80,18 +79,18 @@ def test_the_effect_is_what_happens(load_tiny: Load, request_of: Ask, kind: str)
             return float(logits.gather(1, ids[start:, None]).sum())
 
         step = 3e-3  # norms compute in float32 all the same
-        for value, place in zip(found.tolist(), is_image.nonzero()[:, 0].tolist(), strict=True):
+        for value, place in zip(effect.tolist(), is_image.nonzero()[:, 0].tolist(), strict=True):
             slope = (likely(place, step) - likely(place, -step)) / (2 * step)
-            assert value == pytest.approx(slope, rel=0.02, abs=0.01 * float(found.abs().max()))
+            assert value == pytest.approx(slope, rel=0.02, abs=0.01 * float(effect.abs().max()))
 
 
 def test_a_map_is_spread_and_nothing_lies_beyond_the_edge() -> None:
     values = np.zeros((8, 8))
     values[3, 4] = 1
-    spread = smoothed(values)
+    spread = smooth(values)
     assert spread.argmax() == 3 * 8 + 4 and spread[3, 3] == pytest.approx(spread[2, 4])
     assert np.sqrt(spread[3, 4] / spread[3, 3]) == pytest.approx(np.exp(0.5))
-    even = np.sqrt(smoothed(np.ones((8, 8))))
+    even = np.sqrt(smooth(np.ones((8, 8))))
     assert even[3, 3] == pytest.approx(1, abs=0.02) and even[0, 0] < 0.6
 
 
@@ -99,13 +98,13 @@ def test_a_map_is_spread_and_nothing_lies_beyond_the_edge() -> None:
 def test_the_engine_answers_on_as_before(load_tiny: Load, request_of: Ask, dtype: str) -> None:
     loaded = load_tiny("llava_interleave", dtype)
     engine = LocalEngine(loaded)
-    request = Request(request_of(2).messages, Settings(max_new_tokens=6))
+    request = Request(request_of(2).messages, SamplingParams(max_new_tokens=6))
     (before,) = engine.answer([request])
-    found = explain(engine, request, "a cat", by="attention")
-    assert [one.values.shape for one in found.maps] == [(2, 2), (2, 2)]
-    assert all(np.isfinite(one.values).all() and one.values.min() >= 0 for one in found.maps)
-    assert sum(one.values.sum() for one in found.maps) > 0
-    engine.forget()
+    explanation = explain(engine, request, "a cat", by="attention")
+    assert [one.values.shape for one in explanation.maps] == [(2, 2), (2, 2)]
+    assert all(np.isfinite(one.values).all() and one.values.min() >= 0 for one in explanation.maps)
+    assert sum(one.values.sum() for one in explanation.maps) > 0
+    engine.clear_caches()
     (after,) = engine.answer([request])
     assert (after.text, after.probability) == (before.text, before.probability)
     assert {p.dtype for p in loaded.model.parameters()} == {getattr(torch, dtype)}
@@ -116,7 +115,7 @@ def test_a_class_token_is_no_cell(load_tiny: Load, request_of: Ask) -> None:
     loaded = load_tiny("llava_1_5")
     loaded.model.config.vision_feature_select_strategy = "full"
     loaded.processor.vision_feature_select_strategy = "full"
-    (one,) = attention(loaded, request_of(), "a cat")
+    (one,) = attention_maps(loaded, request_of(), "a cat")
     assert one.shape == (2, 2)
 
 
@@ -135,15 +134,15 @@ def test_what_cannot_be_explained(load_tiny: Load, request_of: Ask) -> None:
     class Remote:
         name = "far away"
 
-    for by, said in (
+    for by, message in (
         ("attention", "far away: its attention"),
         ("occlusion", "far away: it cannot"),
     ):
-        with pytest.raises(InputError, match=said):
-            check(Remote(), by)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=message):
+            check_answerer(Remote(), by)  # type: ignore[arg-type]
     loaded.model.hf_device_map = {"model": 0, "lm_head": "cpu"}
     with pytest.raises(InputError, match="spread over 2 devices"):
-        check(engine, "attention")
+        check_answerer(engine, "attention")
 
 
 def test_a_quantized_model_is_explained_by_occlusion_alone(
@@ -152,8 +151,8 @@ def test_a_quantized_model_is_explained_by_occlusion_alone(
     engine = LocalEngine(load_tiny("llava_1_5", quantize="8bit"))
     with pytest.raises(InputError, match="quantized model cannot be followed"):
         explain(engine, request_of(), "a cat")
-    found = explain(engine, request_of(), "a cat", by="occlusion", grid=2)
-    assert found.maps[0].values.shape == (2, 2) and found.scores is not None
+    explanation = explain(engine, request_of(), "a cat", by="occlusion", grid=2)
+    assert explanation.maps[0].values.shape == (2, 2) and explanation.scores is not None
 
 
 def test_an_answerer_with_a_map_of_its_own(request_of: Ask) -> None:
@@ -163,9 +162,9 @@ def test_an_answerer_with_a_map_of_its_own(request_of: Ask) -> None:
         def attention_map(self, request: Request) -> np.ndarray:
             return np.eye(3)
 
-    found = explain(Attentive(), request_of(), "a cat")
-    assert (found.maps[0].values == np.eye(3)).all()
-    assert found.scores is None and found.warning is None
+    explanation = explain(Attentive(), request_of(), "a cat")
+    assert (explanation.maps[0].values == np.eye(3)).all()
+    assert explanation.scores is None and explanation.warning is None
     first, last = explain(Attentive(), request_of(2), "a cat").maps  # it reads the last picture
     assert not first.values.any() and (last.values == np.eye(3)).all()
 
@@ -177,4 +176,4 @@ def test_attention_that_does_not_fit_is_refused_before_it_is_computed(
     free = type("Memory", (), {"available": 1000})
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     with pytest.raises(InputError, match="or by occlusion"):
-        attention(loaded, request_of(1), "a cat")
+        attention_maps(loaded, request_of(1), "a cat")

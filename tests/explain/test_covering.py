@@ -10,12 +10,11 @@ import pytest
 from PIL import Image
 
 from vqa.answering import Request
-from vqa.explain import explain
-from vqa.explain.covering import covered, likelihoods, veil, with_pictures
-from vqa.explain.explanation import Explanation
+from vqa.explain import Explanation, explain
+from vqa.explain.covering import answer_log_probs, cover_cells, mean_colour, with_pictures
 from vqa.explain.faithfulness import faithfulness
-from vqa.explain.regions import Map, Region
-from vqa.prompts import Message
+from vqa.explain.regions import Region, RelevanceMap
+from vqa.inputs.prompts import Message
 
 
 class Corner:
@@ -23,7 +22,7 @@ class Corner:
 
     name = "corner"
 
-    def choose(
+    def score_choices(
         self, requests: Sequence[Request], choices: Sequence[Sequence[str]]
     ) -> list[list[float]]:
         return [[self._log(r) for _ in texts] for r, texts in zip(requests, choices, strict=True)]
@@ -43,7 +42,7 @@ class Nervous(Corner):
     def _log(self, request: Request) -> float:
         pixels = np.asarray(request.messages[-1].images[-1], float)
         rows, columns = pixels.shape[0] // 2, pixels.shape[1] // 2
-        covered = (pixels[rows:, columns:, 0] > 0).mean()  # it is blue, and the veil is not
+        covered = (pixels[rows:, columns:, 0] > 0).mean()  # it is blue, and the cover is not
         return super()._log(request) - float(covered)
 
 
@@ -63,26 +62,30 @@ def test_cells_are_covered_and_nothing_else() -> None:
     picture, cover = Image.new("RGB", (40, 20), "red"), Image.new("RGB", (40, 20), "blue")
     mask = np.zeros((2, 4), bool)
     mask[1, 2] = True
-    pixels = np.asarray(covered(picture, cover, Region(), mask))
+    pixels = np.asarray(cover_cells(picture, cover, Region(), mask))
     blue = pixels[..., 2] > 0
     assert blue[10:, 20:30].all() and blue.sum() == 100
-    middle = np.asarray(covered(picture, cover, Region(0.25, 0, 0.75, 1), np.ones((1, 1), bool)))
+    middle = np.asarray(
+        cover_cells(picture, cover, Region(0.25, 0, 0.75, 1), np.ones((1, 1), bool))
+    )
     assert (middle[:, 10:30, 2] > 0).all() and (middle[..., 2] > 0).sum() == 400
-    beyond = covered(picture, cover, Region(0, -0.5, 1, 1.5), np.array([[True], [False]]))
+    beyond = cover_cells(picture, cover, Region(0, -0.5, 1, 1.5), np.array([[True], [False]]))
     assert (np.asarray(beyond)[:10, :, 2] > 0).all() and (np.asarray(beyond)[10:, :, 0] > 0).all()
     assert picture.getpixel((25, 15)) == (255, 0, 0)  # the picture itself stays
 
 
-def test_the_veil_is_the_mean_colour() -> None:
-    pixels = np.unique(np.asarray(veil(_request().messages[0].images[0])).reshape(-1, 3), axis=0)
+def test_the_cover_is_the_mean_colour() -> None:
+    pixels = np.unique(
+        np.asarray(mean_colour(_request().messages[0].images[0])).reshape(-1, 3), axis=0
+    )
     assert pixels.tolist() == [[63, 0, 191]]  # a quarter red, the rest blue
 
 
 def test_pictures_are_exchanged_where_they_were() -> None:
     a, b, c = (Image.new("RGB", (4, 4), name) for name in ("red", "lime", "blue"))
     request = Request((Message("user", "?", (a,)), Message("assistant", "!"), Message("user", "?")))
-    found = with_pictures(request, [b])
-    assert found.messages[0].images == (b,) and found.messages[2].images == ()
+    replaced = with_pictures(request, [b])
+    assert replaced.messages[0].images == (b,) and replaced.messages[2].images == ()
     two = with_pictures(_request(2), [b, c])
     assert two.messages[0].images == (b, c)
 
@@ -90,20 +93,20 @@ def test_pictures_are_exchanged_where_they_were() -> None:
 def test_long_answers_are_not_less_likely() -> None:
     request = _request()
     pictures = list(request.messages[0].images)
-    (one,) = likelihoods(Corner(), request, "yes", [pictures], _ignore)
-    (many,) = likelihoods(Corner(), request, "yes it is", [pictures], _ignore)
+    (one,) = answer_log_probs(Corner(), request, "yes", [pictures], _ignore)
+    (many,) = answer_log_probs(Corner(), request, "yes it is", [pictures], _ignore)
     assert one == pytest.approx(2 * many)
 
 
 def test_occlusion_finds_the_corner() -> None:
-    found = explain(Corner(), _request(), "yes", by="occlusion")
-    (one,) = found.maps
+    explanation = explain(Corner(), _request(), "yes", by="occlusion")
+    (one,) = explanation.maps
     assert one.values.shape == (8, 8) and one.region == Region()
     assert one.values[:4, :4].sum() > 0.7 * one.values.sum()
     assert one.values[6:].max() == one.values[:, 6:].max() == 0
-    assert found.scores is not None and found.warning is None
-    assert found.scores.deletion < found.scores.random_deletion
-    assert found.scores.insertion > found.scores.random_insertion
+    assert explanation.scores is not None and explanation.warning is None
+    assert explanation.scores.deletion < explanation.scores.random_deletion
+    assert explanation.scores.insertion > explanation.scores.random_insertion
 
 
 def test_occlusion_leaves_out_what_alone_does_not_give_the_answer() -> None:
@@ -113,11 +116,11 @@ def test_occlusion_leaves_out_what_alone_does_not_give_the_answer() -> None:
 
 
 def test_each_picture_has_its_map() -> None:
-    found = explain(Corner(), _request(2), "yes", by="occlusion", grid=4)
-    assert [one.values.shape for one in found.maps] == [(4, 4), (4, 4)]
-    assert found.maps[0].values.max() == 0 < found.maps[1].values.max()
-    assert [one.size for one in found.maps] == [(30, 60), (80, 48)]
-    over = found.maps[1].over_picture()
+    explanation = explain(Corner(), _request(2), "yes", by="occlusion", grid=4)
+    assert [one.values.shape for one in explanation.maps] == [(4, 4), (4, 4)]
+    assert explanation.maps[0].values.max() == 0 < explanation.maps[1].values.max()
+    assert [one.size for one in explanation.maps] == [(30, 60), (80, 48)]
+    over = explanation.maps[1].over_picture()
     assert over.shape == (48, 80) and over[:24, :40].sum() > over.sum() / 2
 
 
@@ -125,23 +128,25 @@ def test_a_map_that_misses_is_worse_than_random_and_said_to_be() -> None:
     values = np.zeros((8, 8))
     values[4:, 4:] = 1
     wrong, right = (
-        faithfulness(Corner(), _request(), "yes", [Map(v, Region(), (80, 48))], _ignore)
+        faithfulness(Corner(), _request(), "yes", [RelevanceMap(v, Region(), (80, 48))], _ignore)
         for v in (values, np.rot90(values, 2))
     )
-    assert not wrong.tells_something and right.tells_something
+    assert not wrong.better_than_random and right.better_than_random
     assert wrong.random_deletion == right.random_deletion
     assert right.deletion < wrong.deletion and right.insertion > wrong.insertion
 
 
 def test_an_empty_map_says_that_it_explains_nothing() -> None:
-    empty = Map(np.zeros((8, 8)), Region(), (80, 48))
+    empty = RelevanceMap(np.zeros((8, 8)), Region(), (80, 48))
     scores = faithfulness(Corner(), _request(), "yes", [empty], _ignore)
     for one in (scores, None):  # ties are broken by chance, which may look like knowledge
         assert "explains nothing" in (Explanation("occlusion", "yes", (empty,), one).warning or "")
 
 
 def test_progress_counts_every_look() -> None:
-    seen: list[tuple[int, int | None]] = []
-    explain(Corner(), _request(), "yes", by="occlusion", grid=4, progress=lambda *p: seen.append(p))
-    assert seen[-1][0] == seen[-1][1] == 1 + 1 + 2 * 16 + 2 + 5 * 2 * 7
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    progress: list[tuple[int, int | None]] = []
+    explain(
+        Corner(), _request(), "yes", by="occlusion", grid=4, progress=lambda *p: progress.append(p)
+    )
+    assert progress[-1][0] == progress[-1][1] == 1 + 1 + 2 * 16 + 2 + 5 * 2 * 7
+    assert [done for done, _ in progress] == sorted(done for done, _ in progress)

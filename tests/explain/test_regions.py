@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from transformers import CLIPImageProcessor, SiglipImageProcessor, ViTImageProcessor
 from transformers.models.llava.image_processing_llava import LlavaImageProcessor
 
-from vqa.explain.regions import Map, Region, seen
+from vqa.explain.regions import Region, RelevanceMap, visible_region
 
 _SQUARE = {"height": 224, "width": 224}
 _NORM = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -42,7 +42,7 @@ def test_a_spot_is_found_where_it_is(name: str, size: tuple[int, int]) -> None:
     pixels = processor([picture], return_tensors="np")["pixel_values"][0]  # [3, H, W]
     red = pixels[0] - pixels[1] > 1
     rows, columns = (side // patch for side in red.shape)
-    region = seen(processor, size, patch)
+    region = visible_region(processor, size, patch)
     spot = [np.nonzero(red)[axis].mean() + 0.5 for axis in (1, 0)]
     x = region.left + spot[0] / (columns * patch) * (region.right - region.left)
     y = region.top + spot[1] / (rows * patch) * (region.bottom - region.top)
@@ -51,7 +51,7 @@ def test_a_spot_is_found_where_it_is(name: str, size: tuple[int, int]) -> None:
     # and a map with that cell alone is highest there
     values = np.zeros((rows, columns))
     values[int(spot[1] / patch), int(spot[0] / patch)] = 1
-    over = Map(values, region, size).over_picture()
+    over = RelevanceMap(values, region, size).over_picture()
     assert over.shape == (size[1], size[0])
     top = np.unravel_index(over.argmax(), over.shape)
     cell = max(size) / min(rows, columns)
@@ -59,7 +59,7 @@ def test_a_spot_is_found_where_it_is(name: str, size: tuple[int, int]) -> None:
 
 
 def test_nothing_is_claimed_of_what_was_not_seen() -> None:
-    over = Map(np.ones((4, 4)), Region(0.25, 0, 0.75, 1), (80, 40)).over_picture()
+    over = RelevanceMap(np.ones((4, 4)), Region(0.25, 0, 0.75, 1), (80, 40)).over_picture()
     assert (over[:, :20] == 0).all() and (over[:, 60:] == 0).all()
     assert over[:, 20:60] == pytest.approx(1)
 
@@ -68,6 +68,6 @@ def test_padding_is_cut_off() -> None:
     values = np.zeros((4, 4))
     values[0] = 5  # the padding above the picture
     values[2, 1] = 1
-    over = Map(values, Region(0, -0.5, 1, 1.5), (80, 40)).over_picture()
+    over = RelevanceMap(values, Region(0, -0.5, 1, 1.5), (80, 40)).over_picture()
     assert over[12:].max() == pytest.approx(0.95, abs=0.01)
     assert over[-1].max() < over[20:30].max()

@@ -9,7 +9,7 @@ import torch
 
 from tests import tiny
 from vqa.fusion import storage
-from vqa.fusion.answers import Answers
+from vqa.fusion.answer_vocabulary import AnswerVocabulary
 from vqa.fusion.config import FusionConfig
 
 ANSWERS = ("yes", "no", "red", "two cats", "blue")
@@ -24,7 +24,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = FusionConfig(vision=str(vision), language=str(language), hidden_size=32, heads=2,
                           question_tokens=80, answer_temperature=2.0)  # fmt: skip
     torch.manual_seed(0)
-    answers = Answers(ANSWERS)
+    answers = AnswerVocabulary(ANSWERS)
     model = storage.build(parts, answers, config)
     (folder / "run").mkdir()
     storage.save(model, answers, parts.fingerprints, folder / "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from threading import Event
@@ -16,12 +17,22 @@ from PIL import Image
 from transformers import CLIPImageProcessor
 
 from tests.fusion.conftest import ANSWERS
-from vqa.answering import Answer, AnsweringEach, Choosing, Remembering, Request, Settings, Viewing
+from training.fusion.data import plan_rows
+from training.fusion.settings import FusionSettings
+from vqa.answering import (
+    Answer,
+    Request,
+    SamplingParams,
+    SupportsAnswerEach,
+    SupportsChoices,
+    SupportsClearing,
+    SupportsEncoderView,
+)
 from vqa.errors import InputError
 from vqa.explain import explain
 from vqa.fusion.answerer import FusionAnswerer
 from vqa.fusion.storage import load
-from vqa.prompts import Message
+from vqa.inputs.prompts import Message
 
 RED, BLUE = (Image.new("RGB", (50, 40), color) for color in ("red", "blue"))
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8))
@@ -34,21 +45,21 @@ def answerer(directory):
 
 
 def asked(text: str, *pictures: Image.Image, **settings: float) -> Request:
-    return Request((Message("user", text, pictures),), Settings(**settings))
+    return Request((Message("user", text, pictures),), SamplingParams(**settings))
 
 
 def test_it_is_an_answerer_of_every_kind(answerer):
-    assert isinstance(answerer, Choosing)
-    assert isinstance(answerer, AnsweringEach)
-    assert isinstance(answerer, Remembering)
-    assert isinstance(answerer, Viewing)
-    assert answerer.view(RED).size == (96, 96)
+    assert isinstance(answerer, SupportsChoices)
+    assert isinstance(answerer, SupportsAnswerEach)
+    assert isinstance(answerer, SupportsClearing)
+    assert isinstance(answerer, SupportsEncoderView)
+    assert answerer.encoder_view(RED).size == (96, 96)
 
 
 def test_answers_are_of_the_set_with_probabilities_that_sum_to_one(answerer):
     (answer,) = answerer.answer([asked("What is it?", RED)])
-    assert answer.text in ANSWERS and answer.finish == "stop" and answer.image_tokens == 9
-    (scores,) = answerer.choose([asked("What is it?", RED)], [ANSWERS])
+    assert answer.text in ANSWERS and answer.finish_reason == "stop" and answer.image_tokens == 9
+    (scores,) = answerer.score_choices([asked("What is it?", RED)], [ANSWERS])
     assert abs(sum(map(math.exp, scores)) - 1) < 1e-5
     assert ANSWERS[scores.index(max(scores))] == answer.text
     assert abs(math.exp(max(scores)) - answer.probability) < 1e-6
@@ -56,15 +67,40 @@ def test_answers_are_of_the_set_with_probabilities_that_sum_to_one(answerer):
 
 def test_a_batch_answers_like_each_alone(answerer):
     requests = [asked(text, picture) for text in QUESTIONS for picture in (RED, NOISE, BLUE)]
-    together = answerer.choose(requests, [ANSWERS] * len(requests))
+    together = answerer.score_choices(requests, [ANSWERS] * len(requests))
     for request, scores in zip(requests, together, strict=True):
-        (alone,) = answerer.choose([request], [ANSWERS])
+        (alone,) = answerer.score_choices([request], [ANSWERS])
         assert np.allclose(alone, scores, atol=1e-5)
+
+
+def test_a_picture_in_the_question_is_none_of_its_words(answerer, tmp_path):
+    (plain,) = answerer.score_choices([asked("Is it red ?", RED)], [ANSWERS])
+    inside = Request((Message("user", "Is it<image>red ?", (RED,), (5,)),))
+    assert answerer.score_choices([inside], [ANSWERS])[0] == plain
+    (typed,) = answerer.score_choices([asked("Is it<image>red ?", RED)], [ANSWERS])
+    assert typed != plain
+    data = tmp_path / "data.jsonl"
+    rows = [
+        {
+            "id": text,
+            "image": "red.png",
+            "conversations": [{"from": "human", "value": text}, {"from": "gpt", "value": answer}],
+        }
+        for text, answer in (("<image>\nIs it red ?", "yes"), ("Is it<image>red ?", "no"))
+    ]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    RED.save(tmp_path / "red.png")
+    settings = FusionSettings(
+        recipe="fusion", output=tmp_path / "run", data=data, validation={"share": 0}
+    )
+    learned = plan_rows(settings, answerer._embeddings, 1, None, 64).train
+    first, second = (learned.ids[slice(*learned.starts[n : n + 2])].tolist() for n in range(2))
+    assert first == second  # training reads the same words
 
 
 def test_the_last_question_about_the_last_picture_counts(answerer):
     def scores(*messages: Message) -> list[float]:
-        return answerer.choose([Request(messages)], [ANSWERS])[0]
+        return answerer.score_choices([Request(messages)], [ANSWERS])[0]
 
     plain = scores(Message("user", "And now?", (NOISE,)))
     before = (Message("system", "Be brief."), Message("user", "Is it red?", (RED,)),
@@ -96,10 +132,10 @@ def test_what_it_cannot_answer_is_one_line(answerer, request_, message):
 
 
 def test_choices_that_are_no_answers(answerer):
-    (scores,) = answerer.choose([asked("What?", RED)], [["a zebra", "Two  CATS."]])
+    (scores,) = answerer.score_choices([asked("What?", RED)], [["a zebra", "Two  CATS."]])
     assert scores[0] == -math.inf and -20 < scores[1] < 0
     with pytest.raises(InputError, match=r"None of the choices \(a zebra, a gnu\)"):
-        answerer.choose([asked("What?", RED)], [["a zebra", "a gnu"]])
+        answerer.score_choices([asked("What?", RED)], [["a zebra", "a gnu"]])
 
 
 def test_a_stream_ends_with_the_answer_and_cancelling_is_heard(answerer):
@@ -107,14 +143,16 @@ def test_a_stream_ends_with_the_answer_and_cancelling_is_heard(answerer):
     assert "".join(pieces) == answer.text
     cancel = Event()
     cancel.set()
-    assert [one.finish for one in answerer.answer([asked("What?", RED)], cancel)] == ["cancelled"]
+    assert [one.finish_reason for one in answerer.answer([asked("What?", RED)], cancel)] == [
+        "cancelled"
+    ]
 
 
 def test_sampling_is_of_the_calibrated_probabilities_and_follows_the_seed(answerer):
     requests = [asked("What?", NOISE, temperature=1.0, seed=seed) for seed in range(400)]
     texts = [answer.text for answer in answerer.answer(requests)]
     assert texts == [answer.text for answer in answerer.answer(requests)]
-    (scores,) = answerer.choose(requests[:1], [ANSWERS])
+    (scores,) = answerer.score_choices(requests[:1], [ANSWERS])
     for text, score in zip(ANSWERS, scores, strict=True):
         assert abs(texts.count(text) / 400 - math.exp(score)) < 0.1
 
@@ -122,18 +160,18 @@ def test_sampling_is_of_the_calibrated_probabilities_and_follows_the_seed(answer
 def test_a_picture_is_encoded_once_until_forgotten(directory):
     answerer = FusionAnswerer(load(str(directory), "cpu"), max_batch=2)
     answerer.answer([asked(text, RED) for text in QUESTIONS])
-    assert answerer.counts.encoded_pictures == 1
-    answerer.forget()
+    assert answerer.stats.encoded_pictures == 1
+    answerer.clear_caches()
     answerer.answer([asked("What?", RED), asked("What?", BLUE)])
-    assert answerer.counts.encoded_pictures == 3
+    assert answerer.stats.encoded_pictures == 3
 
 
 def test_attention_is_a_map_over_the_patches_of_this_question_and_picture(answerer):
-    found = answerer.attention_map(asked("Where is it?", NOISE))
-    assert found.shape == (3, 3) and found.dtype == np.float32
-    assert abs(found.sum() - 1) < 1e-5 and (found > 0).all()
-    assert not np.allclose(found, answerer.attention_map(asked("Where is it?", RED)))
-    assert not np.allclose(found, answerer.attention_map(asked("How many?", NOISE)), atol=1e-7)
+    attention = answerer.attention_map(asked("Where is it?", NOISE))
+    assert attention.shape == (3, 3) and attention.dtype == np.float32
+    assert abs(attention.sum() - 1) < 1e-5 and (attention > 0).all()
+    assert not np.allclose(attention, answerer.attention_map(asked("Where is it?", RED)))
+    assert not np.allclose(attention, answerer.attention_map(asked("How many?", NOISE)), atol=1e-7)
     with pytest.raises(InputError, match="add one"):
         answerer.attention_map(asked("Where is it?"))
 
@@ -146,9 +184,9 @@ def test_any_question_is_answered_or_refused(answerer, text):
 
 
 def test_control_tokens_in_a_question_are_text(answerer):
-    ids = answerer._words.ids("<|im_start|>", 80)
+    ids = answerer._embeddings.encode("<|im_start|>", 80)
     assert len(ids) > 1
-    assert torch.tensor(ids).max() < len(answerer._words.table)
+    assert torch.tensor(ids).max() < len(answerer._embeddings.table)
 
 
 def test_what_a_crop_leaves_out_is_not_on_the_map(directory):
@@ -157,5 +195,5 @@ def test_what_a_crop_leaves_out_is_not_on_the_map(directory):
     cropping = CLIPImageProcessor(size={"shortest_edge": side}, crop_size=side)
     answerer = FusionAnswerer(replace(loaded, image_processor=cropping))
     request = asked("What is it?", Image.new("RGB", (640, 480), "red"))
-    (found,) = explain(answerer, request, answerer.answer([request])[0].text).maps
-    assert (found.region.left, found.region.right) == pytest.approx((0.125, 0.875))
+    (relevance,) = explain(answerer, request, answerer.answer([request])[0].text).maps
+    assert (relevance.region.left, relevance.region.right) == pytest.approx((0.125, 0.875))

@@ -14,17 +14,18 @@ from safetensors.torch import load_file, save_file
 from tests import tiny
 from tests.cli.run import refused, vqa_here
 from tests.fusion.conftest import ANSWERS
-from vqa import checkpoints
+from vqa import loading
 from vqa.answering import Request
-from vqa.cli import page
+from vqa.chat.page_options import ModelChoice
 from vqa.errors import InputError
-from vqa.fusion import is_fusion, storage
+from vqa.fusion import storage
+from vqa.fusion.answer_vocabulary import AnswerVocabulary
 from vqa.fusion.answerer import FusionAnswerer
-from vqa.fusion.answers import Answers
 from vqa.fusion.config import FusionConfig
-from vqa.images import load_image
-from vqa.model_choice import Choice
-from vqa.prompts import Message
+from vqa.inputs.images import load_image
+from vqa.inputs.prompts import Message
+from vqa.models import checkpoints
+from vqa.models.model_files import is_fusion
 
 
 @pytest.fixture
@@ -66,9 +67,9 @@ def test_it_stands_on_any_encoder(directory, tmp_path, photo, kind, side):
     language = json.loads((directory / "config.json").read_text())["language"]
     parts = storage.open_parts(str(vision), language)
     config = FusionConfig(vision=str(vision), language=language, hidden_size=16, heads=2)
-    model = storage.build(parts, Answers(ANSWERS), config)
+    model = storage.build(parts, AnswerVocabulary(ANSWERS), config)
     (tmp_path / "run").mkdir()
-    storage.save(model, Answers(ANSWERS), parts.fingerprints, tmp_path / "run")
+    storage.save(model, AnswerVocabulary(ANSWERS), parts.fingerprints, tmp_path / "run")
     answerer = FusionAnswerer(storage.load(str(tmp_path / "run"), "cpu"))
     request = Request((Message("user", "What?", (load_image(photo),)),))
     assert answerer.answer([request])[0].text in ANSWERS
@@ -124,11 +125,11 @@ def test_weights_of_another_size_are_refused(copy):
 
 def test_ask_prints_an_answer_and_its_probability(directory, photo, capsys):
     done = vqa_here(capsys, "ask", photo, "What is it?", "--model", directory, "--json")
-    found = json.loads(done.stdout)
-    assert found["answer"] in ANSWERS and 0 < found["probability"] <= 1
+    answer = json.loads(done.stdout)
+    assert answer["answer"] in ANSWERS and 0 < answer["probability"] <= 1
     assert (
         vqa_here(capsys, "ask", photo, "What is it?", "--model", directory).stdout.strip()
-        == (found["answer"])
+        == (answer["answer"])
     )
 
 
@@ -148,9 +149,9 @@ def test_predict_writes_answers_and_errors_and_goes_on(directory, photo, tmp_pat
     out = tmp_path / "out.jsonl"
     command = ("predict", "--data", data, "--model", directory, "--out", out)
     assert vqa_here(capsys, *command).returncode == 1
-    found = {row["id"]: row for row in map(json.loads, out.read_text().splitlines())}
-    assert all(found[n]["prediction"] in ANSWERS for n in range(3))
-    assert "one picture at a time" in found["two"]["error"]
+    predictions = {row["id"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert all(predictions[n]["prediction"] in ANSWERS for n in range(3))
+    assert "one picture at a time" in predictions["two"]["error"]
     assert vqa_here(capsys, *command, "--max-errors", "1").returncode == 0
 
 
@@ -161,25 +162,25 @@ def test_predict_scores_choices(directory, photo, tmp_path, capsys):
     done = vqa_here(capsys, "predict", "--data", data, "--model", directory, "--out", out,
                     "--choices")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = json.loads(out.read_text())
-    assert found["choices"][0] == {"text": "zebra", "probability": 0.0}
-    assert abs(sum(choice["probability"] for choice in found["choices"]) - 1) < 1e-6
+    scored = json.loads(out.read_text())
+    assert scored["choices"][0] == {"text": "zebra", "probability": 0.0}
+    assert abs(sum(choice["probability"] for choice in scored["choices"]) - 1) < 1e-6
 
 
 def test_models_knows_what_it_is(directory, capsys):
-    found = json.loads(vqa_here(capsys, "models", "info", directory, "--json").stdout)
-    assert found["kind"] == "fusion" and found["base"]["parts"]["vision"]["fingerprint"]
-    names = {module["name"]: module["kind"] for module in found["modules"]}
+    info = json.loads(vqa_here(capsys, "models", "info", directory, "--json").stdout)
+    assert info["kind"] == "fusion" and info["base"]["parts"]["vision"]["fingerprint"]
+    names = {module["name"]: module["kind"] for module in info["modules"]}
     assert names == {"multi_modal_projector": "MLP", "fusion_layers": "co-attention",
                      "classifier": "5 answers"}  # fmt: skip
     weights = load_file(directory / "model.safetensors")
-    assert found["parameters"] == sum(value.numel() for value in weights.values())
+    assert info["parameters"] == sum(value.numel() for value in weights.values())
     assert not any(value.dtype != torch.float32 for value in weights.values())
 
 
 def test_the_page_takes_it_and_refuses_an_adapter_on_it(directory, tmp_path, capsys):
-    choice = Choice(str(directory), device="cpu")
-    assert isinstance(page.build_answerer(choice), FusionAnswerer)
+    choice = ModelChoice(str(directory), device="cpu")
+    assert isinstance(loading.load_choice(choice), FusionAnswerer)
     (tmp_path / "adapter_config.json").write_text("{}")
     line = refused(vqa_here(capsys, "app", "--model", directory, "--adapter", tmp_path))
     assert "fusion model" in line

@@ -1,6 +1,6 @@
 import pytest
 
-from vqa.metrics import Item
+from vqa.metrics import Item, metric
 from vqa.metrics.anls import anls, edits, explain
 
 
@@ -30,9 +30,29 @@ def test_golden_vectors(prediction: str, answers: list[str], score: float) -> No
 
 
 def test_the_length_is_that_of_the_given_texts() -> None:
-    # one edit; 4 characters, or 8 with the spaces
-    assert anls("  cole  ", ["cola"]) == anls("  cole  ", ["cola"], "lmms-eval") == 1 - 1 / 8
-    assert anls("  cole  ", ["cola"], "vlmevalkit") == 0.75
+    # one edit, 8 characters with the spaces; so do lmms-eval 0.7.3 and ms-vlmeval 0.0.20
+    assert anls("  cole  ", ["cola"]) == 1 - 1 / 8
+    item = [Item("  cole  ", ("cola",))]
+    for profile in ("official", "lmms-eval", "vlmevalkit"):
+        assert metric("anls", profile).of(item)["score"] == 1 - 1 / 8
+
+
+# scores of both kits' functions
+@pytest.mark.parametrize(
+    ("prediction", "answers", "score"),
+    [
+        ("cat  = ", ["the cat  =."], 6 / 11),
+        ("2000\n", ["20P00\n"], 5 / 6),
+        ("stra\u00dfe", ["strasse"], 1 - 2 / 7),
+        ("a  b", ["a b"], 1.0),
+        ("TWO", ["two", "2"], 1.0),
+        ("abc", ["abd efgh", "xyz"], 0.0),
+    ],
+)
+def test_kits(prediction: str, answers: list[str], score: float) -> None:
+    for profile in ("lmms-eval", "vlmevalkit"):
+        values = metric("anls", profile).of([Item(prediction, tuple(answers))])
+        assert values["score"] == pytest.approx(score)
 
 
 def test_explanation() -> None:

@@ -75,9 +75,9 @@ def test_sums_give_what_sacrebleu_gives_for_the_corpus() -> None:
             force=True,
         )
         items = [Item(prediction, tuple(references)) for prediction, references in chosen]
-        found = metric("bleu").of(items)["score"]
-        assert found == pytest.approx(expected.score / 100, abs=1e-12)
-        assert found == corpus_bleu([p for p, _ in chosen], [r for _, r in chosen])
+        score = metric("bleu").of(items)["score"]
+        assert score == pytest.approx(expected.score / 100, abs=1e-12)
+        assert score == corpus_bleu([p for p, _ in chosen], [r for _, r in chosen])
 
 
 def test_explanation() -> None:

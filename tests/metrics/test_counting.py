@@ -59,8 +59,8 @@ def test_values() -> None:
 
 
 def test_nearest_of_several_answers() -> None:
-    found = metric("counting").of([Item("5", ("3", "six", "many"))])
-    assert (found["accuracy"], found["mean_absolute_error"]) == (0.0, 1.0)
+    values = metric("counting").of([Item("5", ("3", "six", "many"))])
+    assert (values["accuracy"], values["mean_absolute_error"]) == (0.0, 1.0)
 
 
 def test_silence_is_wrong_even_where_zero_is_right() -> None:

@@ -1,3 +1,4 @@
+import itertools
 import random
 import subprocess
 import sys
@@ -8,21 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqa.errors import InputError
+from vqa.evaluation.number_text import PLAIN
 from vqa.metrics import METRICS, PROFILES, Item, Metric, metric
 
 
 def known(name: str) -> list[Metric]:
-    found = []
+    metrics = []
     for profile in PROFILES:
         try:
-            found.append(metric(name, profile))
+            metrics.append(metric(name, profile))
         except InputError:
             assert profile != "official"
-    return found
+    return metrics
 
 
 ALL = [one for name in METRICS for one in known(name)]
 PIECES = "yes No, not two 3.5 1,000 % B (b) the A. answer is it's n't don't -lrb- \u0130 \u0663 .."
+_NUMBERS = itertools.count()
 WORDS = st.sampled_from(PIECES.split())
 TEXTS = st.text(max_size=20) | st.lists(WORDS, max_size=8).map(" ".join)
 
@@ -31,10 +34,14 @@ def item(name: str, prediction: str, text: str, choice: int) -> Item:
     """A row whose answers suit the metric: any text where any text may be one."""
     answers = {
         "pope": ("yes" if choice else "no",),
+        "mme": ("yes" if choice else "no",),
+        "mmmu": ("AB"[choice],),
+        "circular_choice": ("AB"[choice],),
         "counting": (str(choice), text),
         "multiple_choice": ("AB"[choice],),
     }.get(name, (text, "a dog runs", text))
-    return Item(prediction, answers, "what?", {"choices": ["a dog", "two cats"]})
+    columns = {"choices": ["a dog", "two cats"], "index": choice, "category": "OCR"}
+    return Item(prediction, answers, "what?", columns | {"pair": next(_NUMBERS) // 2})
 
 
 def test_names() -> None:
@@ -65,15 +72,15 @@ def test_no_text_makes_a_metric_raise(name: str, rows: list[tuple[str, str, int]
         assert scores.shape == (len(items),)
         assert ((scores >= 0) & (scores <= most)).all()
         for key, value in one.of(items).items():
-            limit = np.inf if key == "mean_absolute_error" else most
+            limit = np.inf if key in PLAIN else most
             assert 0 <= value <= limit
         for row in items:
             assert all(isinstance(line, str) and line for line in one.explain(row))
 
 
 def sample(name: str) -> list[Item]:
-    said = ["yes", "no", "", "A dog runs", "a dog ran on 2 legs", "B", "two cats", "1"]
-    return [item(name, text, said[-1 - i], i % 2) for i, text in enumerate(said)]
+    texts = ["yes", "no", "", "A dog runs", "a dog ran on 2 legs", "B", "two cats", "1"]
+    return [item(name, text, texts[-1 - i], i % 2) for i, text in enumerate(texts)]
 
 
 @pytest.mark.parametrize("one", ALL, ids=lambda one: one.name)
@@ -83,10 +90,10 @@ def test_sums_give_the_values_in_any_order(one: Metric) -> None:
     statistics = one.statistics(items)  # [R, K]
     assert statistics.shape[0] == len(items)
     parts = np.stack([statistics[:3].sum(0), statistics[3:].sum(0), statistics.sum(0)])  # [3, K]
-    found = one.values(parts)
-    assert one.main in found
-    assert {key: value.shape for key, value in found.items()} == dict.fromkeys(whole, (3,))
-    assert {key: value[2] for key, value in found.items()} == pytest.approx(whole)
+    values = one.values(parts)
+    assert one.main in values
+    assert {key: value.shape for key, value in values.items()} == dict.fromkeys(whole, (3,))
+    assert {key: value[2] for key, value in values.items()} == pytest.approx(whole)
     assert one.values(parts[None])[one.main].shape == (1, 3)
     random.Random(0).shuffle(items)
     assert one.of(items) == pytest.approx(whole)

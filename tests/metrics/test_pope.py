@@ -16,14 +16,14 @@ def rows(tp: int, fp: int, tn: int, fn: int) -> list[Item]:
 
 @pytest.mark.parametrize("profile", ["official", "lmms-eval", "vlmevalkit"])
 def test_from_counts(profile: str) -> None:
-    found = metric("pope", profile).of(rows(1183, 31, 1379, 317))
-    assert found["accuracy"] == pytest.approx(0.88041, abs=5e-6)
-    assert found["precision"] == pytest.approx(0.97446, abs=5e-6)
-    assert found["recall"] == pytest.approx(0.78867, abs=5e-6)
-    assert found["f1"] == pytest.approx(0.87178, abs=5e-6)
+    values = metric("pope", profile).of(rows(1183, 31, 1379, 317))
+    assert values["accuracy"] == pytest.approx(0.88041, abs=5e-6)
+    assert values["precision"] == pytest.approx(0.97446, abs=5e-6)
+    assert values["recall"] == pytest.approx(0.78867, abs=5e-6)
+    assert values["f1"] == pytest.approx(0.87178, abs=5e-6)
     # lmms-eval's file counts the answers here
     yes = 1500 if profile == "lmms-eval" else 1214
-    assert found["yes_rate"] == pytest.approx(yes / 2910)
+    assert values["yes_rate"] == pytest.approx(yes / 2910)
 
 
 # AoiDragon/POPE, evaluate.py: first sentence, no commas, split at spaces
@@ -59,8 +59,8 @@ def test_vlmevalkit_reading(text: str, yes: bool | None) -> None:
 
 def test_no_prediction_says_neither() -> None:
     items = [Item("", ("yes",)), Item("", ("no",)), Item("yes", ("yes",))]
-    found = metric("pope").of(items)
-    assert found == {
+    values = metric("pope").of(items)
+    assert values == {
         "accuracy": pytest.approx(1 / 3),
         "precision": 1.0,
         "recall": 0.5,
@@ -71,8 +71,8 @@ def test_no_prediction_says_neither() -> None:
 
 
 def test_nothing_said_yes_is_zero_not_an_error() -> None:
-    found = metric("pope").of([Item("no", ("no",))])
-    assert (found["precision"], found["recall"], found["f1"]) == (0.0, 0.0, 0.0)
+    values = metric("pope").of([Item("no", ("no",))])
+    assert (values["precision"], values["recall"], values["f1"]) == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("answers", [("red",), ("yes", "no"), ()])

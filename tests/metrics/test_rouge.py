@@ -41,6 +41,18 @@ def test_golden_vectors(
     assert metric("rouge_l", "vlmevalkit").of([item])["score"] == pytest.approx(raw, abs=1e-12)
 
 
+# scores of pycocoevalcap without its tokenizer, as VLMEvalKit calls it
+@pytest.mark.parametrize(
+    ("prediction", "reference", "score"),
+    [("a dog  runs", "a dog  sits", 0.75), ("a dog\nruns", "a dog runs fast", 0.31443298969072164)],
+)
+def test_vlmevalkit_parts_words_at_single_spaces(
+    prediction: str, reference: str, score: float
+) -> None:
+    values = metric("rouge_l", "vlmevalkit").of([Item(prediction, (reference,))])
+    assert values["score"] == pytest.approx(score, abs=1e-12)
+
+
 def test_common_subsequence() -> None:
     assert common_subsequence(["a", "b", "c", "d"], ["b", "x", "d", "a"]) == 2
     assert common_subsequence([], ["a"]) == 0

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.training.recipes import parts, start_recipe  # noqa: F401  # fixtures
+from tests.training.scripted import start  # noqa: F401  # a fixture
+
 Config = Callable[..., str]
 
 
@@ -26,7 +29,7 @@ def data(tmp_path: Path) -> Path:
         Image.new("RGB", (20 + index, 20), colour).save(tmp_path / f"{index}.png")
         for question, answer in (("What colour is it?", colour), ("Is it red?", str(index % 2))):
             row = {"id": len(rows), "image": f"{index}.png", "question": question, "answer": answer}
-            rows.append(row | {"source": "colours"})
+            rows.append(row | {"source": "colours", "rejected": "nothing"})
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

@@ -17,13 +17,14 @@ from safetensors.torch import load_file
 
 from tests import tiny
 from tests.cli.run import environment
-from training.fuse_rows import shuffled
+from training.fusion.data import shuffled
 from training.run import run
 from vqa.answering import Request
 from vqa.errors import InputError
 from vqa.fusion.answerer import FusionAnswerer
 from vqa.fusion.storage import load
-from vqa.prompts import Message
+from vqa.inputs.prompts import Message
+from vqa.models.runs import UnfinishedRun
 
 COLORS = {"red": (220, 20, 30), "blue": (10, 30, 230), "green": (20, 190, 40)}
 NETWORK = {"hidden_size": 32, "heads": 2, "dropout": 0.1}
@@ -140,18 +141,19 @@ def test_rows_that_are_not_about_one_picture_are_left_out_aloud(tmp_path, values
     with colors.open("a") as file:
         file.write(json.dumps(two) + "\n" + json.dumps(none) + "\n")
     start(tmp_path, "run", values, max_steps=1)
-    assert "2 rows are left out: they are not about exactly one picture" in capsys.readouterr().out
+    assert "2 rows are left out: they are not about exactly one picture" in capsys.readouterr().err
 
 
 def test_too_few_answers_and_long_questions_are_told(tmp_path, values, colors):
     with pytest.raises(InputError, match=r"answers.least=200: 0 of 5 .* lower it"):
         start(tmp_path, "run", values, answers={"least": 200})
-    with pytest.raises(InputError, match=r"row 0: The question takes \d+ tokens"):
+    with pytest.raises(InputError, match=r"train.jsonl:1: The question takes \d+ tokens"):
         start(tmp_path, "run", values, network=NETWORK | {"question_tokens": 4})
     with pytest.raises(InputError, match="heads=3"):
         start(tmp_path, "run", values, network=NETWORK | {"heads": 3})
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_like_an_unbroken_run(tmp_path, values):
     values |= {"epochs": 1, "save_every": 1, "validation": {"share": 0.25, "every": 4}}
     whole = start(tmp_path, "whole", values)
@@ -165,6 +167,14 @@ def test_killed_and_started_again_it_ends_like_an_unbroken_run(tmp_path, values)
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and 3 <= last_step(broken) < last_step(whole)
+    with pytest.warns(UnfinishedRun, match=f"of step {last_step(broken)} of {last_step(whole)}"):
+        loaded = load(str(broken))
+    checkpoint = load_file(broken / f"checkpoint-{last_step(broken)}" / "model.safetensors")
+    state = loaded.model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in checkpoint.items())
+    picture = Image.new("RGB", (30, 20), COLORS["red"])
+    request = Request((Message("user", "Is it red?", (picture,)),))
+    assert FusionAnswerer(loaded).answer([request])[0].text in ("yes", "no", *COLORS)
     run(path)
     one, two = (load_file(out / "model.safetensors") for out in (whole, broken))
     assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
@@ -173,10 +183,11 @@ def test_killed_and_started_again_it_ends_like_an_unbroken_run(tmp_path, values)
 
 
 def last_step(output: Path) -> int:
-    found = output.glob("checkpoint-*/trainer_state.json")
-    return max((int(path.parent.name.rsplit("-", 1)[1]) for path in found), default=0)
+    states = output.glob("checkpoint-*/trainer_state.json")
+    return max((int(path.parent.name.rsplit("-", 1)[1]) for path in states), default=0)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(tmp_path, values):
     values |= {"network": NETWORK | {"dropout": 0}, "epochs": 1}
     one = start(tmp_path, "one", values)
@@ -211,6 +222,6 @@ def test_a_dry_run_tells_memory_and_time_and_writes_nothing(tmp_path, values, ca
 
     out = tmp_path / "run"
     start_run(written(tmp_path, values | {"output": str(out)}), dry_run=True)
-    told = capsys.readouterr().out
-    assert "memory at its peak" in told and "5 answers" in told and "on this machine" in told
+    output = "".join(capsys.readouterr())
+    assert "memory at its peak" in output and "5 answers" in output and "on this machine" in output
     assert not out.exists()

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from training import features
+from training.common import features
 from training.run import run
-from vqa import checkpoints
 from vqa.answering import Request
-from vqa.cache import cache_directory
-from vqa.embedded import base_directory
+from vqa.fusion.answer_vocabulary import AnswerVocabulary
 from vqa.fusion.answerer import FusionAnswerer
-from vqa.fusion.answers import Answers
 from vqa.fusion.config import FusionConfig
 from vqa.fusion.storage import build, load, open_parts
-from vqa.images import load_image
-from vqa.prompts import Message
+from vqa.inputs.images import load_image
+from vqa.inputs.prompts import Message
+from vqa.models import checkpoints
+from vqa.models.bundled.embedded import base_directory
+from vqa.utils.cache import cache_dir
 
 pytestmark = pytest.mark.weights
 
@@ -32,17 +31,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "cache"
     own.mkdir()
     for name in ("parts", "models"):
-        (own / name).symlink_to(cache_directory() / name)
+        (own / name).symlink_to(cache_dir() / name)
     monkeypatch.setenv("VQA_CACHE", str(own))
 
 
 def test_cached_features_serve_the_embedded_model_too():
     llava = checkpoints.load("embedded/base", dtype="float32", device="cpu")
     parts = open_parts("embedded", "embedded")
-    model = build(parts, Answers(["yes", "no"]), FusionConfig())
-    processor = SimpleNamespace(image_processor=parts.image_processor)
-    of_llava = features.cache_directory(llava.model, llava.processor)
-    assert features.cache_directory(model, processor) == of_llava
+    model = build(parts, AnswerVocabulary(["yes", "no"]), FusionConfig())
+    of_llava = features.cache_directory(llava.model, llava.processor.image_processor)
+    assert features.cache_directory(model, parts.image_processor) == of_llava
 
 
 def test_it_learns_what_is_on_photos(tmp_path: Path, examples: Path) -> None:

@@ -16,17 +16,18 @@ _GROWTH = """
 import sys, threading
 from pathlib import Path
 import psutil
-import training.planning
-from training.finetune import FinetuneSettings
-from training.packing import Encoded
-from vqa import checkpoints
+import training.sft.data
+from training.sft.settings import FinetuneSettings
+from training.sft.packing import EncodedExample
+from vqa.models import checkpoints
 
-def encode(example, processor):
+def encode(example, processor, hints):
     ids = [*example.question.encode(), *example.answers[0].encode()]
-    return Encoded(tuple(map(str, example.images)), ids, [False] * (len(ids) - 2) + [True] * 2)
+    loss_mask = [False] * (len(ids) - 2) + [True] * 2
+    return EncodedExample(tuple(map(str, example.images)), ids, loss_mask)
 
-training.planning.encode_example = encode
-config, processor = checkpoints.look(sys.argv[3])
+training.sft.data.encode_example = encode
+config, processor = checkpoints.load_config_and_processor(sys.argv[3])
 process, most, end = psutil.Process(), [0], threading.Event()
 
 def own():
@@ -39,20 +40,23 @@ def watch():
 
 def plan(path):
     settings = FinetuneSettings(recipe="finetune", model=sys.argv[3], data=path, output="unused")
-    return training.planning.plan(settings, config, processor)
+    return training.sft.data.plan_rows(
+        settings, training.sft.data.llava_encoder(config, processor)
+    )
 
 plan(Path(sys.argv[1]))
 before = own()
 threading.Thread(target=watch, daemon=True).start()
 planned = plan(Path(sys.argv[2]))
-assert len(planned.seen()) == 40
+assert len(planned.pictures()) == 40
 end.set()
-assert len(planned.trained) > 80_000
+assert len(planned.train_rows) > 80_000
 print(most[0] - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="shared pages are told apart on Linux")
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="shared pages are counted apart on Linux")
 def test_memory_of_a_large_table(tmp_path: Path) -> None:
     """100,000 rows; those of 300 MB are at most 30 times as many."""
     for n in range(40):
@@ -61,7 +65,7 @@ def test_memory_of_a_large_table(tmp_path: Path) -> None:
         with (tmp_path / f"{name}.csv").open("w") as file:
             file.write("id,image,question,answer\n")
             for n in range(count):
-                question = f"What, said number {n}, is the thing that one sees on the left of it?"
+                question = f"What, of number {n}, is the thing that one sees on the left of it?"
                 file.write(f'row-{n:08},{n % 40}.png,"{question}",thing {n % 5000}\n')
     model = llava_1_5(tmp_path / "model")
     command = [sys.executable, "-c", _GROWTH, tmp_path / "small.csv", tmp_path / "large.csv", model]

@@ -1,19 +1,23 @@
-"""Several processes train as one does, and the recipes start as modules too."""
+"""Several processes train as one does."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
 from tests.tiny import llava_1_5
+from vqa.models.runs import last_checkpoint, step_of
 
-_ONE = ["-m", "training.finetune"]
+_ONE = ["-m", "vqa", "train"]
 _TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 _TWO += ["-m", "vqa", "train"]
 
@@ -34,6 +38,7 @@ def train(tmp_path: Path, name: str, launcher: list[str], *more: str) -> list[fl
     return [entry["loss"] for entry in map(json.loads, log) if "loss" in entry]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vision", ["false", "true"])
 def test_two_processes_give_the_losses_of_one(tmp_path: Path, vision: str) -> None:
     llava_1_5(tmp_path / "base")
@@ -57,13 +62,44 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path, vision: str) -> No
     assert all(abs(a - b) < 1e-4 for a, b in zip(one, two, strict=True))
 
 
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_stops_both_behind_one_step(tmp_path: Path) -> None:
+    llava_1_5(tmp_path / "base")
+    rows = ({"id": n, "image": [], "question": "Who?", "answer": f"me {n}"} for n in range(16))
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "run"
+    settings = {
+        "model": tmp_path / "base", "data": tmp_path / "train.jsonl", "output": out,
+        "epochs": 400, "row_tokens": 64, "rows_per_step": 2, "device": "cpu", "dtype": "float32",
+    }  # fmt: skip
+    command = [sys.executable, *_TWO, "finetune"]
+    environment = {**os.environ, "VQA_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, *(f"{key}={value}" for key, value in settings.items())],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while process.poll() is None and last_checkpoint(out) is None:
+        time.sleep(0.02)
+    workers = psutil.Process(process.pid).children()
+    second = next(one for one in workers if one.environ().get("RANK") == "1")
+    second.send_signal(signal.SIGTERM)
+    error = process.communicate()[1]
+    checkpoint = last_checkpoint(out)
+    assert checkpoint is not None
+    assert f"vqa: stopped by SIGTERM behind step {step_of(checkpoint)} of" in error
+    assert {path.name for path in checkpoint.glob("rng_state_*")} == {
+        "rng_state_0.pth", "rng_state_1.pth"
+    }  # fmt: skip
+    assert not (out / "adapter_config.json").exists()
+
+
 _SAVE = """
 import sys
 from pathlib import Path
 import torch
-from training.processes import leave
+from training.common.processes import shutdown_distributed
 from transformers import LlamaConfig, LlamaForCausalLM
-from vqa.conversion import make_config_portable, save_model
+from vqa.models.bundled.conversion import make_config_portable, save_model
 
 torch.distributed.init_process_group("gloo")
 config = LlamaConfig(
@@ -72,10 +108,11 @@ config = LlamaConfig(
 directory = Path(sys.argv[1]) / str(torch.distributed.get_rank())
 save_model(LlamaForCausalLM(config), directory)
 make_config_portable(directory)
-leave()
+shutdown_distributed()
 """
 
 
+@pytest.mark.slow
 def test_each_of_several_processes_can_make_a_model_for_all(tmp_path: Path) -> None:
     (tmp_path / "save.py").write_text(_SAVE)
     command = [sys.executable, *_TWO[:-3], str(tmp_path / "save.py"), str(tmp_path)]

@@ -11,34 +11,39 @@ import torch
 from transformers import AutoConfig
 
 from tests.tiny import llava_1_5
-from training import memory
-from training.finetune import FinetuneSettings, set_up
-from training.memory import Estimate, estimate
+from training.common import memory
+from training.common.memory import MemoryEstimate
 from training.run import run
+from training.sft.estimates import estimate
+from training.sft.finetune import FinetuneRecipe
+from training.sft.settings import FinetuneSettings
 
 
-def told(path: Path, dtype: torch.dtype = torch.float32, **changes: object) -> Estimate:
+def estimate_for(
+    path: Path, dtype: torch.dtype = torch.float32, **changes: object
+) -> MemoryEstimate:
     values = {"recipe": "finetune", "model": "m", "output": "o", "row_tokens": 128, **changes}
     settings = FinetuneSettings.model_validate(values)
     config = AutoConfig.from_pretrained(path)
+    recipe = FinetuneRecipe(settings)
     return estimate(
-        config, settings, dtype, lambda model: set_up(model, settings), settings.row_tokens,
-        quantize=settings.quantize,
+        config, settings, dtype, lambda model: recipe.set_trainable(model, settings),
+        settings.row_tokens, recipe.forward, quantize=settings.quantize,
     )  # fmt: skip
 
 
 def test_the_parts_of_the_estimate(tmp_path: Path) -> None:
     base = llava_1_5(tmp_path / "base")
-    plain = told(base)
-    full = told(base, train={"language": "full"})
+    plain = estimate_for(base)
+    full = estimate_for(base, train={"language": "full"})
     learns = sum(module.trainable for module in full.modules)
     assert full.trained == 3 * 4 * learns  # gradients and two moments; the weights are float32
     assert full.weights == plain.weights == 4 * sum(module.parameters for module in full.modules)
-    half = told(base, torch.bfloat16)
+    half = estimate_for(base, torch.bfloat16)
     assert half.weights * 2 == plain.weights
-    assert told(base, quantize="4bit").weights < plain.weights
-    assert told(base, row_tokens=256).activations > 1.8 * plain.activations
-    assert told(base, gradient_checkpointing=True).activations < plain.activations
+    assert estimate_for(base, quantize="4bit").weights < plain.weights
+    assert estimate_for(base, row_tokens=256).activations > 1.8 * plain.activations
+    assert estimate_for(base, gradient_checkpointing=True).activations < plain.activations
 
 
 def test_it_takes_no_memory_of_its_own(tmp_path: Path) -> None:
@@ -52,9 +57,17 @@ def test_it_takes_no_memory_of_its_own(tmp_path: Path) -> None:
                                 num_attention_heads=40),
     )  # fmt: skip
     settings = FinetuneSettings(recipe="finetune", model="m", output=tmp_path)
+    recipe = FinetuneRecipe(settings)
     before = psutil.Process().memory_info().rss
-    found = estimate(config, settings, torch.bfloat16, lambda model: set_up(model, settings), 1024)
-    assert 25e9 < found.weights < 28e9
+    needed = estimate(
+        config,
+        settings,
+        torch.bfloat16,
+        lambda model: recipe.set_trainable(model, settings),
+        1024,
+        recipe.forward,
+    )
+    assert 25e9 < needed.weights < 28e9
     assert psutil.Process().memory_info().rss - before < 1e9
 
 
@@ -62,8 +75,9 @@ def test_a_dry_run_tells_and_writes_nothing(tmp_path, data, config, capsys, monk
     base, out = llava_1_5(tmp_path / "base"), tmp_path / "run"
     path = config(recipe="finetune", model=base, data=data, output=out)
     run(path, dry_run=True)
-    shown = capsys.readouterr().out
-    assert "trainable" in shown and "steps" in shown and "memory at its peak" in shown
+    shown, modules = capsys.readouterr()
+    assert "trainable" in modules
+    assert "steps" in shown and "memory at its peak" in shown
     assert "on this machine" in shown
     assert not out.exists()
     monkeypatch.setattr(memory, "available", lambda device: 1 << 20)

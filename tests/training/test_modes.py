@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,14 @@ from safetensors.torch import load_file
 
 from tests import tiny
 from tests.tiny import llava_1_5
-from training.finetune import FinetuneSettings, load, set_up
-from training.processes import device_of, join
+from training.common.processes import device_of, join_processes
 from training.run import run
-from training.settings import TrainSettings
-from vqa import checkpoints
-from vqa.config import load_config
+from training.sft.finetune import FinetuneRecipe
+from training.sft.settings import FinetuneSettings, SftSettings
 from vqa.errors import InputError
-from vqa.model import compose
+from vqa.models import checkpoints
+from vqa.models.llava import compose
+from vqa.utils.config import load_config
 
 FAST = {"projector": 0.01, "language": 0.01, "vision": 0.01}
 NO_VALIDATION = {"share": 0}
@@ -61,8 +62,8 @@ def test_a_model_is_saved_in_its_own_type(tmp_path, data, config, language):
     checkpoints.save(checkpoints.load(str(llava_1_5(tmp_path / "m")), dtype="bfloat16"), half)
     run(config(recipe="finetune", model=half, data=data, output=out, max_steps=1, dtype="bfloat16",
                train={"language": language, "vision": True}, validation=NO_VALIDATION))  # fmt: skip
-    kept = load_file(out / "model.safetensors")
-    assert {tensor.dtype for tensor in kept.values()} == {torch.bfloat16}
+    stored = load_file(out / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
 
 
 def test_a_run_is_used_from_another_directory(tmp_path, data, config, monkeypatch):
@@ -85,6 +86,43 @@ def test_relatives_of_lora_load_as_they_were_trained(tmp_path, data, config, kin
         kind == "dora"
     )
     assert checkpoints.load(str(out)).name == str(out)
+
+
+def test_the_names_of_peft_are_taken_too(tmp_path):
+    def lora(**section):
+        values = {"recipe": "finetune", "model": "m", "output": tmp_path, "lora": section}
+        return FinetuneSettings.model_validate(values).lora
+
+    section = {"r": 8, "lora_alpha": 24, "lora_dropout": 0.1, "target_modules": ["q_proj"]}
+    own = {"rank": 8, "alpha": 24, "dropout": 0.1, "layers": ["q_proj"]}
+    assert lora(**section) == lora(**own)
+    assert lora(use_dora=True) == lora(kind="dora")
+    assert lora(use_rslora=True, use_dora=False) == lora(kind="rslora")
+    assert lora(use_rslora=False, use_dora=False) == lora()
+    assert lora(kind="lora", use_dora=True) == lora(kind="dora") == lora(kind="dora", use_dora=True)
+    names = ["lora.r=4", "lora.target_modules=[v_proj]", "lora.use_dora=true", "model=m"]
+    shipped = load_config(FinetuneSettings, "finetune", [*names, f"output={tmp_path}"]).lora
+    assert (shipped.rank, shipped.layers, shipped.kind) == (4, ("v_proj",), "dora")
+    assert set(lora(**section).model_dump()) == {*own, "kind"}  # as run.json has them
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"rank": 8, "r": 8}, "rank and r are one setting"),
+        ({"use_dora": True, "use_rslora": True}, "give one of them"),
+        ({"kind": "rslora", "use_dora": True}, "give one of them"),
+        ({"kind": "dora", "use_dora": False}, "give one of them"),
+        ({"use_dora": "maybe"}, "true or false"),
+        ({"r": 0}, r"lora\.r: .*greater than or equal to 1"),
+        ({"lora_rank": 8}, r"lora\.lora_rank: unknown key"),
+        ({"bias": "none"}, r"lora\.bias: unknown key"),
+    ],
+)
+def test_wrong_names_of_lora_are_refused(tmp_path, data, config, section, message):
+    values = {"recipe": "finetune", "model": "x", "data": data, "output": tmp_path / "run"}
+    with pytest.raises(InputError, match=message):
+        run(config(**values, lora=section))
 
 
 @pytest.mark.parametrize("bits", ["4bit", "8bit"])
@@ -115,15 +153,15 @@ def test_a_validation_takes_no_gradient_from_quantized_layers(tmp_path, data, co
     settings = load_config(FinetuneSettings, config(
         recipe="finetune", model=base, data=data, output=tmp_path / "run", quantize="4bit"
     ))  # fmt: skip
-    text = load(settings).model.model.language_model
+    text = FinetuneRecipe(settings).loaded.model.model.language_model
     embeds = torch.randn(1, 5, text.config.hidden_size, requires_grad=True)
 
     def gradient() -> torch.Tensor:
         text.train()
-        (found,) = torch.autograd.grad(
+        (grad,) = torch.autograd.grad(
             text(inputs_embeds=embeds).last_hidden_state.square().sum(), embeds
         )
-        return found
+        return grad
 
     before = gradient()
     with torch.no_grad():  # the kernels that are taken here have no way back on some CPUs
@@ -146,16 +184,47 @@ def test_the_statistics_of_an_encoder_that_learns_do_not_move(tmp_path, data, co
     assert "vision_tower" in moved(before, after)
 
 
-@pytest.mark.parametrize("change", [{"attention": "eager"}, {"gradient_checkpointing": True}])
-def test_attention_and_checkpointing_change_no_loss(tmp_path, data, config, change):
+_COMPILED = pytest.param(
+    {"torch_compile": True, "rows_at_once": 2},
+    marks=[
+        pytest.mark.slow,
+        pytest.mark.skipif(shutil.which("g++") is None, reason="nothing can be compiled here"),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"attention": "eager"}, {"gradient_checkpointing": True}, {"rows_at_once": 2}, _COMPILED],
+)
+def test_attention_checkpointing_batches_and_compiling_change_no_loss(
+    tmp_path, data, config, change
+):
     base = llava_1_5(tmp_path / "base")
-    losses = []
+    logs = []
+    validation = {"share": 0.3, "every": 2, "metric": "exact_match", "max_new_tokens": 4}
     for name, more in (("plain", {}), ("other", change)):
         run(config(recipe="finetune", model=base, data=data, output=tmp_path / name, max_steps=3,
-                   learning_rate=FAST, validation=NO_VALIDATION, **more))  # fmt: skip
-        log = (tmp_path / name / "log.jsonl").read_text().splitlines()
-        losses.append([entry["loss"] for entry in map(json.loads, log) if "loss" in entry])
-    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+                   learning_rate=FAST, validation=validation, **more))  # fmt: skip
+        log = map(json.loads, (tmp_path / name / "log.jsonl").read_text().splitlines())
+        logs.append([value for entry in log for key, value in entry.items() if "loss" in key])
+    assert logs[0] and logs[0] == pytest.approx(logs[1], abs=1e-4)
+
+
+def test_rows_at_once_part_a_step(tmp_path, data, config):
+    base = llava_1_5(tmp_path / "base")
+    with pytest.raises(InputError, match="rows_at_once=4 does not part the 2 rows of a step"):
+        run(config(recipe="finetune", model=base, data=data, output=tmp_path / "run",
+                   rows_at_once=4, validation=NO_VALIDATION))  # fmt: skip
+
+
+def test_compiling_wants_a_compiler(tmp_path, data, config, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", "none")
+    base = llava_1_5(tmp_path / "base")
+    with pytest.raises(InputError, match="needs a C\\+\\+ compiler"):
+        run(config(recipe="finetune", model=base, data=data, output=tmp_path / "run",
+                   torch_compile=True, validation=NO_VALIDATION))  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -202,20 +271,20 @@ def test_rows_without_pictures_need_nothing_else_that_learns(tmp_path, data, con
 
 def test_a_device_that_is_not_here_is_not_exchanged_for_another(monkeypatch):
     missing = "mps" if torch.cuda.is_available() else "cuda"
-    settings = TrainSettings(output=Path("run"), device=missing)
+    settings = SftSettings(output=Path("run"), device=missing)
     with pytest.raises(InputError, match="not a device of this machine"):  # of a dry run, too
         device_of(settings)
-    monkeypatch.setattr("training.processes.device_named", lambda _: torch.device(missing))
+    monkeypatch.setattr("training.common.processes.device_named", lambda _: torch.device(missing))
     with pytest.raises(InputError, match=f"device={missing}: the processes of this run are on"):
-        join(settings)
+        join_processes(settings)
 
 
 def test_a_seed_gives_the_same_first_layers(tmp_path):
     settings = FinetuneSettings(recipe="finetune", model="m", output=tmp_path)
-    found = []
+    states = []
     for _ in range(2):
-        model = checkpoints.load(str(llava_1_5(tmp_path / f"{len(found)}")), dtype="float32").model
+        model = checkpoints.load(str(llava_1_5(tmp_path / f"{len(states)}")), dtype="float32").model
         torch.manual_seed(0)
-        state = set_up(model, settings).state_dict()
-        found.append({name: value for name, value in state.items() if "lora_A" in name})
-    assert found[0] and all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+        state = FinetuneRecipe(settings).set_trainable(model, settings).state_dict()
+        states.append({name: value for name, value in state.items() if "lora_A" in name})
+    assert states[0] and all(torch.equal(states[0][name], states[1][name]) for name in states[0])

@@ -1,4 +1,4 @@
-"""Killed at any moment, on a full disk, or told to go on as another run."""
+"""Killed at any moment, on a full disk, or asked to go on as another run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 
 from tests.cli.run import environment
 from tests.tiny import llava_1_5
-from training.processes import alone
-from training.resume import last_checkpoint
+from training.common.processes import refuse_second_training
+from training.common.resume import last_checkpoint
 from training.run import run
 from vqa.errors import InputError, VQAError
 
@@ -39,6 +39,7 @@ def test_a_half_written_checkpoint_does_not_count(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path / "nowhere") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", ["lora", "full"])
 def test_killed_again_and_again_it_ends_like_an_unbroken_run(tmp_path, data, config, train):
     values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "base"), "data": data,
@@ -50,13 +51,13 @@ def test_killed_again_and_again_it_ends_like_an_unbroken_run(tmp_path, data, con
     path = config(**values, output=broken)
     command = [sys.executable, "-m", "vqa", "train", path]
     kills = 0
-    for seen in (1, 3):  # as soon as this many steps are saved
+    for saved in (1, 3):  # as soon as this many steps are saved
         process = subprocess.Popen(
             command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         while process.poll() is None:
             step = last_step(broken)
-            if step >= seen:
+            if step >= saved:
                 process.send_signal(signal.SIGKILL)
                 kills += 1
                 break
@@ -73,8 +74,8 @@ def test_killed_again_and_again_it_ends_like_an_unbroken_run(tmp_path, data, con
 
 
 def last_step(output: Path) -> int:
-    found = output.glob("checkpoint-*/trainer_state.json")
-    return max((int(path.parent.name.rsplit("-", 1)[1]) for path in found), default=0)
+    states = output.glob("checkpoint-*/trainer_state.json")
+    return max((int(path.parent.name.rsplit("-", 1)[1]) for path in states), default=0)
 
 
 def losses(path: Path) -> list[tuple[int, float]]:
@@ -113,14 +114,19 @@ def test_another_run_is_refused_before_any_work(tmp_path, data, config, monkeypa
     values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "base"), "data": data,
               "output": tmp_path / "run", "max_steps": 1, "validation": {"share": 0}}  # fmt: skip
     run(config(**values))
-    monkeypatch.setattr("training.finetune.load", lambda settings: pytest.fail("it was loaded"))
+    monkeypatch.setattr(
+        "training.sft.finetune.FinetuneRecipe.plan", lambda self: pytest.fail("read")
+    )
     with pytest.raises(InputError, match="with seed=0, not 1"):
         run(config(**values, seed=1))
 
 
 def test_a_second_training_into_the_same_directory_is_refused(tmp_path, data, config):
     path = config(recipe="finetune", model="m", data=data, output=tmp_path / "run")
-    with alone(tmp_path / "run"), pytest.raises(InputError, match="another training writes there"):
+    with (
+        refuse_second_training(tmp_path / "run"),
+        pytest.raises(InputError, match="another training writes there"),
+    ):
         run(path)
     with pytest.raises(InputError, match="m: no such directory"):
         run(path)
@@ -154,7 +160,7 @@ def test_a_finished_run_without_checkpoints_is_not_overwritten(tmp_path, data, c
 
 
 def test_best_weights_of_an_earlier_start_do_not_count(tmp_path, data, config):
-    """They were kept behind the checkpoint that the run goes on from."""
+    """They were stored behind the checkpoint that the run goes on from."""
     values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "base"), "data": data,
               "epochs": 2, "validation": {"share": 0.3, "max_new_tokens": 2}}  # fmt: skip
     run(config(**values, output=tmp_path / "whole"))
@@ -176,11 +182,11 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, data, config, mon
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
     try:
-        with pytest.raises(VQAError, match=r"cannot save .*checkpoint-4.*checkpoint-2 is whole"):
+        with pytest.raises(VQAError, match=r"cannot save .*checkpoint-3.*checkpoint-2 is whole"):
             run(config(**values, output=out, max_steps=4))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert {path.name: path.read_bytes() for path in (out / "checkpoint-2").iterdir()} == good
-    assert not (out / "checkpoint-4").exists()
+    assert not (out / "checkpoint-3").exists()
     run(config(**values, output=out, max_steps=4))
     assert [step for step, _ in losses(out / "log.jsonl")] == [1, 2, 3, 4]

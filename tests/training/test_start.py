@@ -1,4 +1,4 @@
-"""A projector that starts from words: features of a picture read as what is said of it."""
+"""A projector that starts from words: features of a picture read as the words about it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from PIL import Image
 from torch.nn import functional as F
 
 from tests.tiny import llava_1_5
-from training.features import FeatureCache, cache_directory, cache_features, fingerprints
-from training.start import start_from_words
-from training.views import WHOLE, View
-from vqa.checkpoints import load
+from training.common.features import by_crop, cache_features
+from training.common.pictures import open_pictures
+from training.common.views import WHOLE, View
+from training.sft.start import start_from_words
 from vqa.data.example import Example
+from vqa.models.checkpoints import load
 
 WORDS = ("red", "blue", "dog", "tree", "house", "water")
 
@@ -33,25 +34,25 @@ def test_features_read_as_the_words_of_their_picture(
         path = tmp_path / f"{number}.png"
         Image.new("RGB", (28, 28), colour).save(path)
         examples.append(Example(number, (path,), "What is it?", (f"It is {WORDS[kind]}.",)))
-    prints = fingerprints([str(example.images[0]) for example in examples])
-    cache_features(model, processor, {key: (Path(path), WHOLE) for path, key in prints.items()})
-    cache = FeatureCache(cache_directory(model, processor))
+    prints = open_pictures([str(example.images[0]) for example in examples]).fingerprints
+    pictures = {key: (Path(path), WHOLE) for path, key in prints.items()}
+    cache = cache_features(model, processor.image_processor, pictures)
 
     def features(path: str, view: View = WHOLE) -> torch.Tensor:
-        return cache[view.key(prints[path])]
+        return by_crop(cache[view.key(prints[path])])
 
     start_from_words(model, processor, examples, set(prints), features)
 
     model.cpu()
     table = model.get_input_embeddings().weight.detach()  # [vocabulary, Dt]
     ids = [processor.tokenizer(" " + word, add_special_tokens=False).input_ids for word in WORDS]
-    only = [set(found) - set().union(*(ids[:i] + ids[i + 1 :])) for i, found in enumerate(ids)]
-    named = torch.stack([table[sorted(found)].mean(0) for found in only])  # [words, Dt]
+    only = [set(own) - set().union(*(ids[:i] + ids[i + 1 :])) for i, own in enumerate(ids)]
+    named = torch.stack([table[sorted(tokens)].mean(0) for tokens in only])  # [words, Dt]
     right = 0
     for example in examples:
-        seen = features(str(example.images[0]))  # [N, Dv]
+        (patches,) = features(str(example.images[0]))  # [N, Dv]
         with torch.no_grad():
-            tokens = model.model.multi_modal_projector(seen).mean(0)  # [Dt]
+            tokens = model.model.multi_modal_projector(patches).mean(0)  # [Dt]
         near = F.cosine_similarity(tokens - table.mean(0), named - table.mean(0), dim=-1)
         right += WORDS[int(near.argmax())] in example.answers[0]
     assert right >= 0.75 * len(examples)  # one in six by chance

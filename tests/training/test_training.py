@@ -10,11 +10,15 @@ from safetensors.torch import load_file, save_file
 
 from tests import tiny
 from tests.tiny import llava_1_5
-from training import finetune
 from training.run import run
-from vqa import checkpoints
+from training.sft.data import encode_example
+from training.sft.finetune import FinetuneRecipe
+from training.sft.tokens import prefix_key, shared_prefix
+from vqa.data import read
 from vqa.errors import InputError
-from vqa.model import compose
+from vqa.inputs.images import load_image
+from vqa.models import checkpoints
+from vqa.models.llava import compose
 
 
 def test_finetune_gives_an_adapter_that_loads_and_leaves_the_encoder_alone(tmp_path, data, config):
@@ -56,13 +60,14 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_like_an_unbroken_one(
     else:
         start = {"vision": tiny.vision(tmp_path / "v", "clip")}
         start["language"] = tiny.language(tmp_path / "l")
+    start["validation"] = {"share": 0}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run(config(recipe=recipe, data=data, output=whole, epochs=4, **start))
 
     class Killed(Exception):
         pass
 
-    from training.loop import RowTrainer
+    from training.common.trainer import RowTrainer
 
     original = RowTrainer.training_step
 
@@ -92,7 +97,7 @@ def test_an_adapter_is_refused_on_another_base(tmp_path, data, config, monkeypat
     save_file(weights, part, metadata={"format": "pt"})
     with pytest.raises(InputError, match="was trained on"):
         checkpoints.load(str(out))
-    monkeypatch.delattr(finetune, "prepare")  # features take minutes: it is refused before them
+    monkeypatch.delattr(FinetuneRecipe, "build")  # features take minutes: it is refused before them
     values = {"model": base, "data": data, "max_steps": 1, "output": tmp_path / "second"}
     with pytest.raises(InputError, match="was trained on"):
         run(config(recipe="finetune", adapter=str(out), **values))
@@ -117,13 +122,13 @@ def test_a_run_goes_on_from_an_adapter(tmp_path, data, config):
 
 
 def test_features_are_computed_once(tmp_path, data, config, monkeypatch):
-    import training.features
+    import training.common.features
 
     base = llava_1_5(tmp_path / "base")
     calls = []
-    original = training.features.patch_features
+    original = training.common.features.patch_features
     monkeypatch.setattr(
-        training.features, "patch_features", lambda *a: calls.append(1) or original(*a)
+        training.common.features, "patch_features", lambda *a: calls.append(1) or original(*a)
     )
     counts = []
     for name in ("first", "second"):
@@ -183,6 +188,45 @@ def test_rows_without_pictures_are_learned_too(tmp_path, data, config):
     described = json.loads((out / "run.json").read_text())
     assert described["rows"] + described["validation_rows"] == 46
     assert described["finished"]
+
+
+def test_rows_with_pictures_in_the_text_are_trained_on_and_measured(tmp_path, data, config):
+    """LLaVA's conversations, of which two begin alike up to their last picture."""
+    rows = []
+    for number in range(8):
+        names = [f"{number}.png", f"{(number + 2) % 8}.png"]
+        for end in ("?", ", or not?", "? <image>"):
+            turns = [{"from": "human", "value": f"Is <image> the same as <image>{end}"},
+                    {"from": "gpt", "value": "yes"}]  # fmt: skip
+            images = [*names, names[0]] if "<image>" in end else names
+            rows.append({"id": len(rows), "image": images, "conversations": turns})
+    path = data.with_name("llava.json")
+    path.write_text(json.dumps(rows))
+    base = llava_1_5(tmp_path / "base")
+    processor = checkpoints.load_config_and_processor(str(base))[1]
+    examples = list(read(path))
+    encoded = [encode_example(example, processor) for example in examples]
+    for example, one in zip(examples, encoded, strict=True):
+        turns = [{"role": "user", "content": [{"type": "text", "text": example.question}]},
+                {"role": "assistant", "content": [{"type": "text", "text": "yes"}]}]  # fmt: skip
+        pictures = [load_image(image) for image in example.images]
+        plain = processor.apply_chat_template(
+            turns, tokenize=True, return_dict=True, processor_kwargs={"images": pictures}
+        )
+        assert one.input_ids == [*plain["input_ids"][0], processor.tokenizer.eos_token_id]
+    cuts = [shared_prefix(one, processor.image_token_id) for one in encoded]
+    keys = [prefix_key(*pair, 0) for pair in zip(encoded, cuts, strict=True)]
+    assert keys[0] == keys[1] != keys[2]
+    out = tmp_path / "run"
+    run(config(recipe="finetune", model=base, data=path, output=out,
+               validation={"share": 0.2, "max_new_tokens": 2}))  # fmt: skip
+    assert json.loads((out / "run.json").read_text())["finished"]
+    (last,) = sorted((out / "validation").glob("step-*.jsonl"))[-1:]
+    measured = [json.loads(line) for line in last.read_text().splitlines()]
+    assert measured
+    for row in measured:
+        text, places = row["question"], row["image_places"]
+        assert [text[place : place + 7] for place in places] == ["<image>"] * len(row["image"])
 
 
 def test_answers_of_the_same_few_words_start_no_projector(tmp_path, data, config):

@@ -1,4 +1,4 @@
-"""Validation: which pictures are kept apart, what is measured on them, what follows from it."""
+"""Validation: which pictures are held out, what is measured on them, what follows from it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.tiny import llava_1_5
-from training.callbacks import best_of
+from training.common.callbacks import best_of
 from training.run import run
-from training.split import kept_apart
-from training.tokens import Tokens
+from training.sft.data import kept_apart
+from training.sft.tokens import TokenTable
 from vqa.errors import InputError
 
 
-def tokens(rows: list[list[str]]) -> Tokens:
+def tokens(rows: list[list[str]]) -> TokenTable:
     """Rows about the pictures of these paths."""
     paths = sorted({path for row in rows for path in row})
     places = [paths.index(path) for row in rows for path in row]
     starts = np.cumsum([0, *map(len, rows)])
     arrays = {"pictures": np.array(places, np.int32), "picture_starts": starts,
               "cuts": np.zeros(len(rows), np.int32)}  # fmt: skip
-    return Tokens(arrays, paths, [])
+    return TokenTable(arrays, paths, [])
 
 
 @hypothesis_settings(max_examples=100, deadline=None)
@@ -44,14 +44,14 @@ def test_no_picture_is_on_both_sides(rows, contents, share, seed):
     sides = [
         {
             prints[path]
-            for row, kept in zip(rows, apart, strict=True)
-            if kept == side
+            for row, marked in zip(rows, apart, strict=True)
+            if marked == side
             for path in row
         }
         for side in (True, False)
     ]
     assert not sides[0] & sides[1]
-    assert not any(kept for row, kept in zip(rows, apart, strict=True) if not row)
+    assert not any(marked for row, marked in zip(rows, apart, strict=True) if not row)
     assert not rows or any(rows) <= bool(sides[1])  # something is left to learn from
 
 
@@ -86,8 +86,8 @@ def test_a_run_tells_what_it_learned(tmp_path, data, config):
 
 
 def test_any_character_of_a_question_comes_onto_the_card(tmp_path, data, config):
-    said = "What\u2028colour\x85is it?"
-    rows = [json.loads(line) | {"question": said} for line in data.read_text().splitlines()]
+    question = "What\u2028colour\x85is it?"
+    rows = [json.loads(line) | {"question": question} for line in data.read_text().splitlines()]
     data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     out = tmp_path / "run"
     run(config(recipe="finetune", model=llava_1_5(tmp_path / "base"), data=data, output=out,
@@ -152,7 +152,7 @@ def test_rows_that_do_not_fit_are_named(tmp_path: Path, data: Path, config) -> N
     rows = data.read_text().splitlines()
     long = json.loads(rows[3]) | {"id": "the long one", "question": "word " * 5000}
     data.write_text("\n".join([*rows[:3], json.dumps(long), *rows[4:]]))
-    with pytest.raises(InputError, match=r"1 rows have more tokens .* id 'the long one'"):
+    with pytest.raises(InputError, match=r"train.jsonl:4: \d+ tokens, but the model takes"):
         run(config(recipe="finetune", model=llava_1_5(tmp_path / "base"), data=data,
                    output=tmp_path / "run"))  # fmt: skip
     assert not (tmp_path / "run").exists()

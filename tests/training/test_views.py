@@ -12,21 +12,25 @@ from PIL import Image
 
 from tests.tiny import llava_1_5
 from tests.training.conftest import Config
-from training.finetune import FinetuneSettings
-from training.planning import Planned, plan
-from training.rows import TrainRows, prepare
+from training.common.recipe import PreparedRun
+from training.common.rows import TrainRows
+from training.common.settings import AugmentSettings
+from training.common.views import WHOLE, View, draw_view
 from training.run import run
-from training.settings import Augment
-from training.views import WHOLE, View, drawn
-from vqa.checkpoints import load
+from training.sft.data import SftPlan, llava_encoder, plan_rows
+from training.sft.finetune import FinetuneRecipe
+from training.sft.settings import FinetuneSettings
 from vqa.errors import InputError
+from vqa.models.checkpoints import load
 
-AUGMENT = Augment(views=8, smallest=0.5, whole=("drawn",), mirror=("photos",))
+AUGMENT = AugmentSettings(views=8, smallest=0.5, whole=("drawn",), mirror=("photos",))
 SLOPE = Image.fromarray(np.tile(np.arange(100, dtype=np.uint8), (50, 1)))  # grows to the right
 
 
 def views(*sources: str) -> list[View]:
-    return [drawn(number, content, sources, AUGMENT) for content in "abcdef" for number in range(8)]
+    return [
+        draw_view(number, content, sources, AUGMENT) for content in "abcdef" for number in range(8)
+    ]
 
 
 def test_a_view_keeps_the_share_that_is_asked_for() -> None:
@@ -54,14 +58,14 @@ def test_rows_of_several_sources_lose_nothing_that_one_of_them_needs() -> None:
 
 
 def test_all_sources_may_be_mirrored() -> None:
-    all_ = Augment(views=8, mirror=True)
-    assert {drawn(number, "a", [""], all_).mirrored for number in range(8)} == {False, True}
+    all_ = AugmentSettings(views=8, mirror=True)
+    assert {draw_view(number, "a", [""], all_).mirrored for number in range(8)} == {False, True}
 
 
 def test_a_mirrored_part_shows_what_it_says() -> None:
-    seen = np.asarray(View(0.2, 0, 0.6, 1, mirrored=True)(SLOPE))
+    pixels = np.asarray(View(0.2, 0, 0.6, 1, mirrored=True)(SLOPE))
 
-    assert seen.shape == (50, 40) and list(seen[0, [0, -1]]) == [59, 20]
+    assert pixels.shape == (50, 40) and list(pixels[0, [0, -1]]) == [59, 20]
 
 
 @pytest.fixture
@@ -92,12 +96,17 @@ def pictures_of(rows: TrainRows) -> set[tuple[float, ...]]:
 def test_training_sees_the_views_and_validation_the_whole(
     tmp_path: Path, noise: Path, pixels: bool
 ) -> None:
-    loaded = load(str(llava_1_5(tmp_path / "model")), dtype="float32", device="cpu")
+    model = {"model": str(llava_1_5(tmp_path / "model")), "dtype": "float32", "device": "cpu"}
     augment = {"views": 3, "smallest": 0.5, "mirror": ["colours"]}
 
+    def prepared(**more: object) -> PreparedRun:
+        train = {"vision": pixels}
+        recipe = FinetuneRecipe(settings_of(noise, epochs=4, train=train, **model, **more))
+        plan = recipe.plan()
+        return recipe.prepare(plan, recipe.build(plan))
+
     plain, augmented, again = (
-        prepare(settings_of(noise, epochs=4, **more), loaded.model, loaded.processor, pixels)
-        for more in ({}, {"augment": augment}, {"augment": augment})
+        prepared(**more) for more in ({}, {"augment": augment}, {"augment": augment})
     )
 
     assert plain.validation is not None and augmented.validation is not None
@@ -119,10 +128,12 @@ def test_pictures_of_one_question_lose_the_same_sides(tmp_path: Path, noise: Pat
     loaded = load(str(llava_1_5(tmp_path / "model")), dtype="float32", device="cpu")
     more = {"augment": {"views": 9, "mirror": True}, "validation": {"share": 0}, "epochs": 9}
 
-    planned = plan(settings_of(noise, **more), loaded.model.config, loaded.processor)
+    planned = plan_rows(
+        settings_of(noise, **more), llava_encoder(loaded.model.config, loaded.processor)
+    )
 
     each: dict[Path, set[View]] = {}
-    for path, view in planned.seen().values():
+    for path, view in planned.pictures().values():
         each.setdefault(path, set()).add(view)
     assert len(each) == 2 and len(set(map(frozenset, each.values()))) == 1
 
@@ -132,15 +143,17 @@ def test_a_short_run_looks_at_what_it_needs_and_a_long_one_draws_anew(
 ) -> None:
     loaded = load(str(llava_1_5(tmp_path / "model")), dtype="float32", device="cpu")
 
-    def planned(steps: int) -> Planned:
+    def planned(steps: int) -> SftPlan:
         more = {"augment": {"views": 9}, "max_steps": steps, "validation": {"share": 0}}
-        return plan(settings_of(noise, **more), loaded.model.config, loaded.processor)
+        return plan_rows(
+            settings_of(noise, **more), llava_encoder(loaded.model.config, loaded.processor)
+        )
 
     short, long = planned(1), planned(60)
-    assert (len(short.rows), len(long.rows)) == (1, 60)
-    assert len(short.seen()) == len(short.rows[0])
-    assert len(long.seen()) > 30  # of 72: one pass has no more than 8
-    assert set(short.seen()) < set(long.seen())
+    assert (len(short.layout), len(long.layout)) == (1, 60)
+    assert len(short.pictures()) == len(short.layout[0])
+    assert len(long.pictures()) > 30  # of 72: one pass has no more than 8
+    assert set(short.pictures()) < set(long.pictures())
 
 
 @pytest.mark.parametrize("steps", [1, 20])  # within one pass through the data, and several

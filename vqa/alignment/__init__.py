@@ -1,4 +1,14 @@
-"""The shared space of pictures and texts: near in it is what belongs together (CLIP-like)."""
+"""A shared space of pictures and texts, in which those that belong together are near (CLIP)."""
 
-MODEL_TYPE = "vqa_dual_encoder"
-HUB_TYPES = ("clip", "siglip", "siglip2")  # of transformers, that hold both encoders
+from vqa.errors import InputError
+
+MAX_TEXT = 8000  # characters; text encoders take far less, but to count tokens takes a model
+
+
+def check_length(text: str) -> None:
+    """Raise InputError for a text that is too long for any text encoder."""
+    if len(text) > MAX_TEXT:
+        start = " ".join(text[:37].split()) + "..."
+        raise InputError(
+            f"the text {start!r} has {len(text):,} characters: at most {MAX_TEXT:,} are read"
+        )

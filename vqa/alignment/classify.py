@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqa.alignment.loading import DualEncoder
+from vqa.alignment import check_length
+from vqa.alignment.dual_encoder import DualEncoder
 from vqa.errors import InputError
 
-# The mean over several wordings says less of how a label was worded (CLIP, section 3.1.4).
+# The mean over several wordings depends less on how a label is worded (CLIP, section 3.1.4).
 TEMPLATES = (
     "a photo of a {}.",
     "a picture of a {}.",
@@ -24,24 +26,25 @@ TEMPLATES = (
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A label and how probable it is among all that were given."""
+class LabelProbability:
+    """A label and its probability among all labels."""
 
     label: str
     probability: float
 
 
 def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels, stripped. Raises InputError for fewer than two, or equal ones."""
-    found = tuple(label.strip() for label in labels)
-    if "" in found:
+    """Strip the labels. Raises InputError for fewer than two, equal or endless ones."""
+    stripped = tuple(label.strip() for label in labels)
+    if "" in stripped:
         raise InputError("a label is empty: name at least two, as in cat,dog,horse")
-    if len(found) < 2:
+    if len(stripped) < 2:
         raise InputError("one label has nothing to be compared with: name at least two")
-    for label in found:
-        if found.count(label) > 1:
+    for label, times in Counter(stripped).items():
+        check_length(label)
+        if times > 1:
             raise InputError(f"the label {label!r} comes twice: name each once")
-    return found
+    return stripped
 
 
 class Classifier:
@@ -53,23 +56,25 @@ class Classifier:
         self.vectors = label_vectors(encoder, self.labels)  # [L, d]
 
     def probabilities(self, pictures: Tensor) -> Tensor:
-        """Probabilities [B, L] of the labels for encoded pictures [B, d]."""
+        """Compute the probabilities [B, L] of the labels for encoded pictures [B, d]."""
         return torch.softmax(self.encoder.scale * pictures @ self.vectors.T, dim=-1)
 
-    def of(self, image: Image.Image, top_k: int | None = None) -> list[Labelled]:
-        """The labels of one picture, the most probable first."""
-        (row,) = self.probabilities(self.encoder.pictures([image])).tolist()
+    def classify(self, image: Image.Image, top_k: int | None = None) -> list[LabelProbability]:
+        """Rank the labels of one picture, the most probable first."""
+        (row,) = self.probabilities(self.encoder.encode_images([image])).tolist()
         order = sorted(range(len(row)), key=lambda place: -row[place])
-        return [Labelled(self.labels[place], row[place]) for place in order[:top_k]]
+        return [LabelProbability(self.labels[place], row[place]) for place in order[:top_k]]
 
 
 def label_vectors(encoder: DualEncoder, labels: Sequence[str]) -> Tensor:
-    """Unit vectors [L, d] of labels, each the mean over `TEMPLATES`."""
+    """Encode labels as unit vectors [L, d], each the mean over `TEMPLATES`."""
     texts = [template.format(label) for label in labels for template in TEMPLATES]
-    vectors = encoder.texts(texts).unflatten(0, (len(labels), len(TEMPLATES)))  # [L, templates, d]
+    vectors = encoder.encode_texts(texts).unflatten(
+        0, (len(labels), len(TEMPLATES))
+    )  # [L, templates, d]
     return F.normalize(vectors.mean(1), dim=-1)
 
 
 def similarities(encoder: DualEncoder, image: Image.Image, texts: Sequence[str]) -> Tensor:
-    """Cosine similarity [T] of a picture with each text."""
-    return (encoder.pictures([image]) @ encoder.texts(texts).T)[0]
+    """Compute the cosine similarity [T] of a picture with each text."""
+    return (encoder.encode_images([image]) @ encoder.encode_texts(texts).T)[0]

@@ -1,4 +1,4 @@
-"""Vectors of a folder's pictures on disk: what `vqa search` looks through.
+"""Vectors of a folder's pictures on disk: what `vqa search` searches.
 
 An index is a directory: `index.json` names model, folder and pictures and the file that holds the
 vectors in usearch's format. usearch was chosen because it keeps half-precision vectors under keys
@@ -6,9 +6,9 @@ that can be removed again, compares them by the processor's vector instructions,
 no OpenMP of its own, as faiss does, to quarrel with that of torch; hnswlib has no wheels, and
 LanceDB is a database of 75 MB.
 
-Every search looks at all vectors, which takes milliseconds for 100,000. The library's graph would
+Every search compares all vectors, which takes milliseconds for 100,000. The library's graph would
 be faster, but it misses some pictures, most of all where many are alike, and costs minutes to make:
-it is kept as small as can be.
+it is as small as can be.
 
 A new state is written beside the old one and takes its place with `index.json`, so that a kill at
 any moment leaves the last state whole.
@@ -26,35 +26,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vqa import fingerprint
 from vqa.errors import InputError
-from vqa.files import atomic_write
+from vqa.utils import fingerprint
+from vqa.utils.disk import check_room
+from vqa.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RECORD = "index.json"
 _KIND = "vqa picture index 1"
-_GRAPH = {"connectivity": 8, "expansion_add": 16}  # no search walks it
+_RECORD_BYTES = 100  # of a picture: its name, key, size and time
+_GRAPH = {"connectivity": 8, "expansion_add": 16}  # no search uses it
 
 
 @dataclass(frozen=True)
-class Stamp:
-    """What tells whether a file is the one that was encoded."""
+class FileStamp:
+    """Size and time of a file, by which a changed one is noticed."""
 
     size: int  # bytes
     changed: int  # nanoseconds
 
     @classmethod
-    def of(cls, path: Path) -> Stamp:
-        """Raises OSError where the file is gone."""
-        found = path.stat()
-        return cls(found.st_size, found.st_mtime_ns)
+    def of(cls, path: Path) -> FileStamp:
+        """Stat a file. Raises OSError where it is gone."""
+        stat = path.stat()
+        return cls(stat.st_size, stat.st_mtime_ns)
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture that was found, and its cosine similarity to what was asked for."""
+    """A picture in the results, and its cosine similarity to the query."""
 
     image: Path
     similarity: float
@@ -86,38 +88,48 @@ class PictureIndex:
         self.folder = folder
         self._keys: dict[str, int] = {}
         self._names: dict[int, str] = {}
-        self._stamps: dict[str, Stamp] = {}
+        self._stamps: dict[str, FileStamp] = {}
         self._vectors = _empty(dim)
 
     @classmethod
     def open(cls, directory: Path) -> PictureIndex:
-        """Open what `save` has written. Raises InputError where it is none or is damaged."""
+        """Open an index that `save` has written.
+
+        Raises InputError where it is none or is damaged, or has vectors that are not finite: they
+        would displace others in the results.
+        """
         record = _read(directory)
-        found = cls(directory, record.model, record.fingerprint, record.dim, Path(record.folder))
+        index = cls(directory, record.model, record.fingerprint, record.dim, Path(record.folder))
         path = directory / record.vectors
         # usearch reads raw bytes: nothing that was cut short or changed may get there
         if path.parent != directory or fingerprint.of_file(path) != record.sha256:
             raise InputError(
                 f"{directory}: {path.name} is damaged: remove {directory} and make it again"
             )
-        found._vectors.load(str(path))
+        index._vectors.load(str(path))
         for name, (key, size, changed) in record.pictures.items():
-            found._note(name, key, Stamp(size, changed))
-        if len(found._vectors) != len(found._keys):
+            index._note(name, key, FileStamp(size, changed))
+        if len(index._vectors) != len(index._keys):
             raise InputError(
                 f"{directory}: {RECORD} and {path.name} differ: remove it and make it again"
             )
-        return found
+        zeros = np.zeros(index.dim, dtype=np.float32)  # its product with a finite vector is 0
+        if not all(np.isfinite(hit.similarity) for hit in index.nearest(zeros, len(index))):
+            raise InputError(
+                f"{directory} holds vectors that are not finite, of a damaged model: remove it and "
+                "make it again"
+            )
+        return index
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def stamps(self) -> Mapping[str, Stamp]:
-        """The pictures by name."""
+    def stamps(self) -> Mapping[str, FileStamp]:
+        """Return the stamps of all pictures by name."""
         return self._stamps
 
-    def add(self, names: Sequence[str], stamps: Sequence[Stamp], vectors: NDArray[Any]) -> None:
-        """Add pictures with their unit vectors [B, d]; one that is there already is replaced."""
+    def add(self, names: Sequence[str], stamps: Sequence[FileStamp], vectors: NDArray[Any]) -> None:
+        """Add pictures with their unit vectors [B, d], or replace them."""
         self.remove([name for name in names if name in self._keys])
         first = max(self._names, default=-1) + 1
         keys = np.arange(first, first + len(names), dtype=np.uint64)
@@ -126,7 +138,7 @@ class PictureIndex:
             self._note(name, key, stamp)
 
     def remove(self, names: Sequence[str]) -> None:
-        """Forget pictures."""
+        """Remove pictures."""
         if names:
             keys = [self._keys.pop(name) for name in names]
             self._vectors.remove(np.array(keys, dtype=np.uint64))
@@ -134,17 +146,26 @@ class PictureIndex:
                 del self._names[key], self._stamps[name]
 
     def nearest(self, vector: NDArray[Any], top_k: int) -> list[Hit]:
-        """The pictures nearest to a unit vector [d], best first."""
+        """Return the pictures nearest to a unit vector [d], best first."""
         query = np.ascontiguousarray(vector, dtype=np.float32)
-        found = self._vectors.search(query, min(top_k, max(len(self), 1)), exact=True)
-        pairs = zip(found.keys.tolist(), found.distances.tolist(), strict=True)
+        matches = self._vectors.search(query, min(top_k, max(len(self), 1)), exact=True)
+        pairs = zip(matches.keys.tolist(), matches.distances.tolist(), strict=True)
         return [Hit(self.folder / self._names[key], 1 - distance) for key, distance in pairs]
 
+    def check_room(self, more: int) -> None:
+        """Raise VQAError where the disk has no room for the index with so many `more` pictures.
+
+        Else it would fail at the end, when hours of work wait to be saved.
+        """
+        self._remove_temporary()
+        place = self.directory / RECORD if self.directory.is_dir() else self.directory
+        vector = 2 * self.dim + 16 * _GRAPH["connectivity"]  # bytes, its neighbours included
+        check_room(place, (len(self) + more) * (vector + _RECORD_BYTES))
+
     def save(self) -> None:
-        """Put the present state in the place of the last one. One process at a time may do so."""
+        """Replace the last state on disk by the present one. One process at a time may do so."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        for left in self.directory.glob(".*.tmp"):  # of a process that was killed while it wrote
-            left.unlink(missing_ok=True)
+        self._remove_temporary()
         before = _read(self.directory).vectors if (self.directory / RECORD).exists() else None
         content = bytes(self._vectors.save())
         digest = fingerprint.of_bytes(content)
@@ -166,17 +187,30 @@ class PictureIndex:
             if path.name not in (name, before):  # who has just read the last record finds its file
                 path.unlink(missing_ok=True)
 
-    def _note(self, name: str, key: int, stamp: Stamp) -> None:
+    def _remove_temporary(self) -> None:
+        for path in self.directory.glob(".*.tmp"):  # of a process that was killed while it wrote
+            path.unlink(missing_ok=True)
+
+    def _note(self, name: str, key: int, stamp: FileStamp) -> None:
         self._keys[name], self._names[key], self._stamps[name] = key, name, stamp
 
 
-def may_hold(directory: Path) -> bool:
-    """Whether a directory is an index, or empty but for what a killed first `save` has left."""
+def describe_saved(directory: Path) -> str:
+    """Tell how much of an index is on disk, for the message of a run that broke off."""
+    try:
+        count = len(_read(directory).pictures)
+    except InputError:
+        return "nothing is kept; the same command begins again"
+    return f"{directory} keeps {count} pictures; the same command goes on"
+
+
+def may_be_index(directory: Path) -> bool:
+    """Whether a directory is an index, or holds nothing but temporary files of a killed `save`."""
     if not directory.is_dir():
         return False
     names = [path.name for path in directory.iterdir()]
-    ours = ("vectors-*.usearch", ".*.tmp")
-    return RECORD in names or all(any(fnmatch(name, one) for one in ours) for name in names)
+    patterns = ("vectors-*.usearch", ".*.tmp")
+    return RECORD in names or all(any(fnmatch(name, p) for p in patterns) for name in names)
 
 
 def _empty(dim: int) -> Any:

@@ -1,99 +1,82 @@
-"""Index a folder of pictures and find in it what a text says or what looks like a picture.
+"""Index a folder of pictures, and search it by a text or by a picture.
 
-For other programs, as a page is: `open_index` once, then `find` or `find_like` for each question.
+Other programs, as the page, call `open_index` once, then `search_by_text` or `search_by_image`.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
-from vqa.alignment.index import RECORD, Hit, PictureIndex, Stamp, may_hold
-from vqa.alignment.loading import DualEncoder
-from vqa.data.readers.files import PICTURE_ENDINGS
+from vqa.alignment.dual_encoder import DualEncoder
+from vqa.alignment.index import RECORD, FileStamp, Hit, PictureIndex, may_be_index
+from vqa.data.picture_files import LeftOut, list_pictures
 from vqa.errors import InputError
-from vqa.files import lock
-from vqa.images import ImageError, load_image
+from vqa.inputs.images import ImageError, Source, load_image
+from vqa.utils.files import lock
+
+Picture = TypeVar("Picture", bound=Source)
 
 _AT_ONCE = 4  # pictures that are opened together: each may be large
 _SAVE_EVERY = 60.0  # seconds of work that a kill may cost
 
 
 @dataclass
-class Indexed:
-    """What indexing a folder has done."""
+class IndexReport:
+    """What changed in an index."""
 
     added: int = 0
-    kept: int = 0
+    unchanged: int = 0
     removed: int = 0
-    broken: list[str] = field(default_factory=list)  # what is wrong, a line for each
+    broken: list[str] = field(default_factory=list)  # the problems, a line for each picture
+    left_out: LeftOut | None = None  # files of the folder that are no pictures
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """All picture files below a folder, by name, but for hidden ones and those in hidden folders.
-
-    Raises InputError where there are none.
-    """
-    try:
-        there = folder.is_dir()
-    except OSError as error:  # too long a name, a folder that must not be looked into
-        raise InputError(f"{folder}: {error.strerror or error}") from error
-    if not there:
-        raise InputError(f"{folder}: no such folder of pictures")
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        visible = (name for name in names if not name.startswith("."))
-        found += [Path(parent) / n for n in visible if Path(n).suffix.lower() in PICTURE_ENDINGS]
-    if not found:
-        raise InputError(f"{folder}: no pictures in it ({', '.join(sorted(PICTURE_ENDINGS))})")
-    return sorted(found)
-
-
-def opened(
-    paths: list[Path], broken: Callable[[str], None]
-) -> Iterator[tuple[list[Path], list[Image.Image]]]:
-    """Batches of pictures that can be opened; of every other one `broken` is told why."""
+def load_batches(
+    paths: Sequence[Picture], broken: Callable[[str], None]
+) -> Iterator[tuple[list[Picture], list[Image.Image]]]:
+    """Yield batches of pictures that open; call `broken` with the problem of every other one."""
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), _AT_ONCE):
-            good: list[Path] = []
+            loaded: list[Picture] = []
             images: list[Image.Image] = []
             part = paths[start : start + _AT_ONCE]
             for path, image in zip(part, pool.map(_try_to_load, part), strict=True):
                 if isinstance(image, ImageError):
                     broken(str(image))
                 else:
-                    good.append(path)
+                    loaded.append(path)
                     images.append(image)
-            yield good, images
+            yield loaded, images
 
 
 def index_folder(
     folder: Path,
     out: Path,
     encoder: DualEncoder,
-    tell: Callable[[int, int], None] = lambda done, total: None,
-) -> Indexed:
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> IndexReport:
     """Bring the index `out` up to date with the pictures below `folder`.
 
-    Files that are as they were are not encoded again, and those that are gone leave the index. It
-    is saved every minute: killed and started again it goes on. `tell` takes how many pictures are
-    looked at and how many there are. Raises InputError where `out` is the index of another folder
+    Unchanged files are not encoded again, and those that are gone leave the index. It is saved
+    every minute: killed and started again it goes on. `progress` is called with how many pictures
+    are done and how many there are. Raises InputError where `out` is the index of another folder
     or model, or the folder has no picture that can be opened.
     """
     folder = folder.resolve()
-    paths = {path.relative_to(folder).as_posix(): path for path in pictures_in(folder)}
-    if out.exists() and not may_hold(out):
-        raise InputError(f"{out} is there already and is no index: name another --out")
-    done = Indexed()
+    listing = list_pictures(folder)
+    paths = {listing.name(path): path for path in listing.pictures}
+    if out.exists() and not may_be_index(out):
+        raise InputError(f"{out} is there already and is no index: name another `out`")
+    done = IndexReport(left_out=listing.left_out())
     with lock(out):
-        index = _begin(folder, out, encoder, paths)
+        index = _open_or_create(folder, out, encoder, paths)
         stamps = {name: stamp for name, path in paths.items() if (stamp := _stamp(path))}
         done.broken += [
             f"{paths[n]}: no such file, or a broken link" for n in sorted(paths.keys() - stamps)
@@ -102,20 +85,21 @@ def index_folder(
         index.remove(gone)
         done.removed = len(gone)
         new = [name for name in stamps if index.stamps().get(name) != stamps[name]]
-        # a picture that was changed and is broken now must not be found as it was
+        # a picture that was changed and is broken now must not be in results as it was
         index.remove([name for name in new if name in index.stamps()])
         todo = [paths[name] for name in new]
-        done.kept = len(index)
-        saved, seen = time.monotonic(), 0
-        for good, images in opened(todo, done.broken.append):
-            if good:
-                names = [path.relative_to(folder).as_posix() for path in good]
-                vectors = encoder.pictures(images).numpy()  # [B, d]
+        done.unchanged = len(index)
+        index.check_room(len(todo))
+        saved, processed = time.monotonic(), 0
+        for loaded, images in load_batches(todo, done.broken.append):
+            if loaded:
+                names = [listing.name(path) for path in loaded]
+                vectors = encoder.encode_images(images).numpy()  # [B, d]
                 index.add(names, [stamps[name] for name in names], vectors)
-                done.added += len(good)
+                done.added += len(loaded)
             del images  # before the next ones are opened
-            seen += min(_AT_ONCE, len(todo) - seen)
-            tell(done.kept + seen, len(paths))
+            processed += min(_AT_ONCE, len(todo) - processed)
+            progress(done.unchanged + processed, len(paths))
             if time.monotonic() - saved > _SAVE_EVERY:
                 index.save()
                 saved = time.monotonic()
@@ -132,49 +116,53 @@ def open_index(path: Path, encoder: DualEncoder) -> PictureIndex:
     return index
 
 
-def find(index: PictureIndex, encoder: DualEncoder, text: str, top_k: int = 10) -> list[Hit]:
-    """The pictures that a text describes best. Raises InputError where it is empty or too long."""
-    return index.nearest(encoder.texts([text])[0].numpy(), top_k)
+def search_by_text(
+    index: PictureIndex, encoder: DualEncoder, text: str, top_k: int = 10
+) -> list[Hit]:
+    """Rank the pictures by a text. Raises InputError where it is empty or too long."""
+    return index.nearest(encoder.encode_texts([text])[0].numpy(), top_k)
 
 
-def find_like(
+def search_by_image(
     index: PictureIndex, encoder: DualEncoder, image: Image.Image, top_k: int = 10
 ) -> list[Hit]:
-    """The pictures that look most like `image`, which may be one of them."""
-    return index.nearest(encoder.pictures([image])[0].numpy(), top_k)
+    """Rank the pictures by their similarity to `image`, which may be one of them."""
+    return index.nearest(encoder.encode_images([image])[0].numpy(), top_k)
 
 
-def _begin(folder: Path, out: Path, encoder: DualEncoder, names: Container[str]) -> PictureIndex:
+def _open_or_create(
+    folder: Path, out: Path, encoder: DualEncoder, names: Container[str]
+) -> PictureIndex:
     if not (out / RECORD).exists():
         return PictureIndex(out, encoder.name, encoder.fingerprint, encoder.dim, folder)
     index = open_index(out, encoder)
     moved = any(name in names for name in index.stamps())
     if index.folder != folder and (index.folder.is_dir() or not moved):
-        raise InputError(f"{out} is the index of {index.folder}: name another --out for {folder}")
+        raise InputError(f"{out} is the index of {index.folder}: name another `out` for {folder}")
     index.folder = folder  # the pictures were moved with their folder
     return index
 
 
 def check_model(index: PictureIndex, encoder: DualEncoder) -> None:
-    """Raise InputError where another model has made the index: its vectors mean other things."""
+    """Raise InputError where another model has made the index: its vectors are of another space."""
     if index.fingerprint != encoder.fingerprint:
         made = f"{index.model} ({index.fingerprint[:8]})"
         here = f"{encoder.name} ({encoder.fingerprint[:8]})"
-        other = f"give --model {index.model}, or " if index.model != encoder.name else ""
+        other = f"give `model` {index.model}, or " if index.model != encoder.name else ""
         raise InputError(
             f"{index.directory} was made by the model {made}, not by {here}: {other}make the index "
             "again under another name"
         )
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _stamp(path: Path) -> FileStamp | None:
     try:
-        return Stamp.of(path)
+        return FileStamp.of(path)
     except OSError:  # it has gone since the folder was read
         return None
 
 
-def _try_to_load(path: Path) -> Image.Image | ImageError:
+def _try_to_load(path: Source) -> Image.Image | ImageError:
     try:
         return load_image(path)
     except ImageError as error:

@@ -9,27 +9,31 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import IO, Any
 
 import psutil
 
-from vqa.answering import Answerer, Identified, Settings
-from vqa.batches.runs import ACTIVE, BadLine, NotThere, Run, State, Store
-from vqa.batches.unpack import ZipLimits, unpack
+from vqa.answering import Answerer, SamplingParams, SupportsIdentity
+from vqa.batches.quotas import Limits, RowQuota
+from vqa.batches.run_store import ACTIVE, BadLine, Run, RunStore, State
+from vqa.batches.unpack import unpack
 from vqa.chat import Worker
+from vqa.chat.turn import NotFoundError
 from vqa.data import read
-from vqa.data.formats.look import look
+from vqa.data.embedded_pictures import DiskQuota, store_pictures_in
+from vqa.data.formats.probe import probe_file
 from vqa.data.identity import sha256
-from vqa.data.rows import BadRow, BadRows
-from vqa.data.stored import Budget, stored_in
+from vqa.data.picture_files import is_hidden
+from vqa.data.row_reader import BadRow, BadRows, Notice
+from vqa.data.unique_ids import RepeatedIds
 from vqa.errors import InputError, VQAError
-from vqa.evaluation.asking import Cancelled
-from vqa.evaluation.predict import predict
-from vqa.evaluation.rows import asked_rows
-from vqa.processes import lives_since
+from vqa.evaluation.answer_rows import Cancelled
+from vqa.evaluation.predicting import predict
+from vqa.evaluation.question_rows import read_questions
+from vqa.utils.processes import lives_since
 
 BATCH_SIZE = 8  # a question of the chat waits while the prompts of a batch are read
 MAX_NEW_TOKENS = 64  # as in `vqa predict`
@@ -37,16 +41,6 @@ _BAD_SHOWN = 200
 _SAMPLES = 20  # of progress, for the rate
 _ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an owner may ask for. None: as much as there is."""
-
-    rows: int | None = None  # of a run
-    runs: int | None = None  # that are kept
-    active: int | None = None  # that wait or are answered
-    unpacked: ZipLimits = field(default_factory=ZipLimits)
 
 
 _NO_LIMITS = Limits()
@@ -68,20 +62,20 @@ class Progress:
 
 
 class Batches:
-    """Everybody's runs in a directory, and the thread that answers them in the order they came.
+    """Answers everybody's runs in one background thread, in the order they came.
 
     `worker` gives the worker whose model answers. A run survives the server: what was being
-    answered is then `stopped`, and `go_on` answers the rest. All methods raise NotThere for the
-    runs of others, as for those that do not exist.
+    answered is then `stopped`, and `go_on` answers the rest. All methods raise NotFoundError for
+    the runs of others, as for those that do not exist.
     """
 
     def __init__(self, directory: Path, worker: Callable[[], Worker]) -> None:
-        self.store = Store(directory)
+        self.store = RunStore(directory)
         self._worker = worker
         self._lock = Lock()  # for all below, and for changes of a run's state
         self._waiting: deque[tuple[str, str]] = deque()  # owner, key
         self._running: tuple[str, Event, Thread] | None = None
-        self._seen: deque[tuple[float, int, int]] = deque(maxlen=_SAMPLES)  # time, done, total
+        self._samples: deque[tuple[float, int, int]] = deque(maxlen=_SAMPLES)  # time, done, total
         self.store.clean()
 
     def start(
@@ -94,7 +88,7 @@ class Batches:
         max_new_tokens: int = MAX_NEW_TOKENS,
         limits: Limits = _NO_LIMITS,
     ) -> str:
-        """Begin a run with an uploaded data file, and a zip of its pictures; its key.
+        """Begin a run with an uploaded data file and a zip of its pictures, and return its key.
 
         Raises InputError, and keeps nothing, where the data cannot be read, no picture of it is
         there, or `limits` are passed.
@@ -116,8 +110,8 @@ class Batches:
                 id=key, owner=owner, name=name, data=str(data_file.relative_to(folder)),
                 images="pictures", max_new_tokens=max_new_tokens, rows=0, with_answers=0,
             )  # fmt: skip
-            budget = limits.unpacked.budget(name, data_file.stat().st_size, folder)
-            run = self._looked_through(run, limits, budget)
+            quota = limits.unpacked.quota(name, data_file.stat().st_size, folder)
+            run = self._with_counts(run, limits, quota)
             with self._lock:
                 self._enqueue(run)
         return key
@@ -131,7 +125,7 @@ class Batches:
         max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> str:
         """Begin a run with a file and a folder of this machine, which stay where they are."""
-        if look(data).kind == "hub":  # a name of data that would be fetched
+        if probe_file(data).kind == "hub":  # a name of data that would be fetched
             raise InputError(f"Cannot read {data}: no such file or directory.")
         root = images or (data if data.is_dir() else data.parent)
         with self.store.new() as (key, _):
@@ -139,23 +133,23 @@ class Batches:
                 id=key, owner=owner, name=data.name, data=str(data.absolute()),
                 images=str(root.absolute()), max_new_tokens=max_new_tokens, rows=0, with_answers=0,
             )  # fmt: skip
-            run = self._looked_through(run, _NO_LIMITS)
+            run = self._with_counts(run, _NO_LIMITS)
             with self._lock:
                 self._enqueue(run)
         return key
 
     def runs(self, owner: str) -> list[Run]:
-        """The owner's runs, the latest first."""
+        """List the owner's runs, the latest first."""
         with self._lock:
-            return [self._as_it_is(run) for run in self.store.all(owner)]
+            return [self._current(run) for run in self.store.all(owner)]
 
     def run(self, owner: str, key: str) -> Run:
-        """One run."""
+        """Return one run."""
         with self._lock:
-            return self._as_it_is(self.store.get(owner, key))
+            return self._current(self.store.get(owner, key))
 
     def progress(self, key: str) -> Progress | None:
-        """How far a run is; None unless it waits or is answered by this server."""
+        """Return how far a run is; None unless it waits or is answered by this server."""
         with self._lock:
             running = self._running is not None
             if self._running is not None and self._running[0] == key:
@@ -166,12 +160,12 @@ class Batches:
     def go_on(self, owner: str, key: str) -> None:
         """Answer the rest of a run that was stopped or has failed; errors are tried again."""
         with self._lock:
-            run = self._as_it_is(self.store.get(owner, key))
+            run = self._current(self.store.get(owner, key))
             if run.state not in ACTIVE:
                 self._enqueue(run)
 
     def stop(self, owner: str, key: str) -> None:
-        """End a run where it is. What is answered is kept. Does not wait for the end."""
+        """End a run where it is, and keep its answers. Does not wait for the end."""
         self.store.get(owner, key)
         with self._lock:
             if (owner, key) in self._waiting:
@@ -181,7 +175,7 @@ class Batches:
                 self._running[1].set()
 
     def delete(self, owner: str, key: str) -> None:
-        """Stop a run, and remove all that is kept of it."""
+        """Stop a run, and remove all of it from the disk."""
         run = self.store.get(owner, key)
         self.stop(owner, key)
         self.wait(key)
@@ -202,74 +196,81 @@ class Batches:
     # --- inside ---
 
     def _check_room(self, owner: str, limits: Limits) -> None:
-        mine = self.runs(owner)
-        if limits.runs is not None and len(mine) >= limits.runs:
-            raise InputError(f"{len(mine)} runs are kept: delete one before the next.")
-        active = sum(run.state in ACTIVE for run in mine)
+        runs = self.runs(owner)
+        if limits.runs is not None and len(runs) >= limits.runs:
+            raise InputError(f"{len(runs)} runs are kept: delete one before the next.")
+        active = sum(run.state in ACTIVE for run in runs)
         if limits.active is not None and active >= limits.active:
             raise InputError("Another of your runs is not done yet: wait for it, or stop it.")
 
-    def _looked_through(self, run: Run, limits: Limits, budget: Budget | None = None) -> Run:
-        """The run with what there is to know of its rows. Raises InputError for useless data.
+    def _with_counts(self, run: Run, limits: Limits, quota: DiskQuota | None = None) -> Run:
+        """Count the rows of a run, and check them. Raises InputError for useless data.
 
-        `budget` is that of the pictures inside the data.
+        `quota` is that of the pictures inside the data.
         """
         data = self.store.data(run)
         bad: list[BadRow] = []
-        rows = with_answers = found = 0
+        notices: list[Notice] = []
+        rows = with_answers = with_pictures = 0
         missing = ""
+        room = RowQuota(run.name, limits)
+
+        def note_bad(row: BadRow) -> None:
+            room.take(row)
+            bad.append(row)
+
         try:
-            with stored_in(self.store.inside(run), budget):
+            with store_pictures_in(self.store.inside(run), quota):
                 run = run.model_copy(update={"images": str(self._root(run))})
                 images = self.store.images(run)
-                for example in read(data, images, need_answers=False, bad=bad.append):
+                for example in read(
+                    data, images, need_answers=False, bad=note_bad, notice=notices.append
+                ):
                     rows += 1
+                    room.take(example)
                     with_answers += bool(example.answers)
-                    there = all(Path(image).is_file() for image in example.images)
-                    found += there
-                    missing = missing or ("" if there else str(example.images[0]))
-                    if limits.rows is not None and rows + len(bad) > limits.rows:
-                        raise InputError(
-                            f"{run.name} has more than {limits.rows} rows: ask in parts."
-                        )
+                    complete = all(os.path.isfile(image) for image in example.images)
+                    with_pictures += complete
+                    missing = missing or ("" if complete else str(example.images[0]))
             if bad and not rows:
                 raise BadRows(data, [(row.line, row.reason) for row in bad])
             if not rows:
                 raise InputError(f"{run.name} has no rows.")
-            if not found:
+            if not with_pictures:
                 raise InputError(
                     f"None of the pictures is there; the first row that names one has {missing}."
                 )
         except InputError as error:
-            raise InputError(self.told(run, str(error))) from error
+            raise InputError(self.without_paths(run, str(error))) from error
         return run.model_copy(
             update={
                 "rows": rows,
                 "with_answers": with_answers,
                 "bad_count": len(bad),
+                "repeated_ids": sum(ids.rows for ids in notices if isinstance(ids, RepeatedIds)),
                 "bad": tuple(
-                    BadLine(line=row.line, reason=self.told(run, row.reason))
+                    BadLine(line=row.line, reason=self.without_paths(run, row.reason))
                     for row in bad[:_BAD_SHOWN]
                 ),
             }
         )
 
     def _root(self, run: Run) -> Path:
-        """The folder of uploaded pictures, or the only one in it, where a folder was packed."""
-        given = self.store.images(run)
+        """Return the folder of uploaded pictures, or the only one in it, where one was packed."""
+        top = self.store.images(run)
         if Path(run.images).is_absolute():
-            return given
-        inner = [path for path in given.iterdir() if path.is_dir()]
-        for root in (given, *(inner if len(inner) == 1 else ())):
+            return top
+        inner = [path for path in top.iterdir() if path.is_dir() and not is_hidden(path.name)]
+        for root in (top, *(inner if len(inner) == 1 else ())):
             rows = read(self.store.data(run), root, need_answers=False, bad=lambda _: None)
             with closing(rows):  # type: ignore[type-var]
                 first = next((row for row in rows if row.images), None)
-            if first is not None and Path(first.images[0]).is_file():
+            if first is not None and os.path.isfile(first.images[0]):
                 return root.relative_to(self.store.folder(run))
         return Path(run.images)
 
-    def told(self, run: Run, message: str) -> str:
-        """A message without the paths of the server: files are called as their owner knows them."""
+    def without_paths(self, run: Run, message: str) -> str:
+        """Take the server's paths out of a message: files are called as their owner knows them."""
         for path, name in (
             (self.store.data(run), run.name),
             (f"{self.store.images(run)}{os.sep}", ""),
@@ -294,7 +295,7 @@ class Batches:
             thread = Thread(
                 target=self._work, args=(owner, key, stop), name="vqa-batch", daemon=True
             )
-            self._seen.clear()
+            self._samples.clear()
             thread.start()
             self._running = key, stop, thread
 
@@ -303,8 +304,8 @@ class Batches:
             state, reason = self._answered(owner, key, stop)
             with self._lock:
                 changes: dict[str, Any] = {"state": state, "reason": reason}
-                if self._seen:
-                    _, changes["done"], _ = self._seen[-1]
+                if self._samples:
+                    _, changes["done"], _ = self._samples[-1]
                 self._end(owner, key, **changes)
         finally:  # whatever happens, others wait
             with self._lock:
@@ -316,21 +317,21 @@ class Batches:
         leaves with it."""
         try:
             run = self.store.get(owner, key)
-            with self._worker().beside(stop) as answerer, stored_in(self.store.inside(run)):
+            with self._worker().beside(stop) as answerer, store_pictures_in(self.store.inside(run)):
                 self._predict(run, answerer, stop)
-        except NotThere:
+        except NotFoundError:
             return "stopped", ""
         except Cancelled:
             return "stopped", ""
         except VQAError as error:
-            return "failed", self.told(run, str(error))
+            return "failed", self.without_paths(run, str(error))
         except Exception as error:  # whatever a model raises must not end the thread
             what = " ".join(str(error).split()) or type(error).__name__
             return "failed", f"The model failed: {what}"
         return "done", ""
 
     def _predict(self, run: Run, answerer: Answerer, stop: Event) -> None:
-        identity = answerer.identity if isinstance(answerer, Identified) else answerer.name
+        identity = answerer.identity if isinstance(answerer, SupportsIdentity) else answerer.name
         if run.identity not in ("", identity):
             raise InputError(
                 f"{run.model} has answered this run so far: load it again, the same way, to go on; "
@@ -339,12 +340,12 @@ class Batches:
         with self._lock:
             self._change(run.owner, run.id, state="running", model=answerer.name, identity=identity)
         data = self.store.data(run)
-        rows = asked_rows(data, self.store.images(run))
+        rows = read_questions(data, self.store.images(run))
         outcome = predict(
             answerer,
             rows.examples,
             self.store.predictions(run),
-            Settings(max_new_tokens=run.max_new_tokens),
+            SamplingParams(max_new_tokens=run.max_new_tokens),
             identity=identity,
             batch_size=BATCH_SIZE,
             failed=rows.failed,
@@ -357,28 +358,28 @@ class Batches:
 
     def _note(self, done: int, total: int) -> None:
         with self._lock:
-            self._seen.append((time.monotonic(), done, total))
+            self._samples.append((time.monotonic(), done, total))
 
     def _measured(self) -> Progress:
-        if not self._seen:
+        if not self._samples:
             return Progress(0)
-        (began, first, _), (now, done, total) = self._seen[0], self._seen[-1]
+        (began, first, _), (now, done, total) = self._samples[0], self._samples[-1]
         return Progress(0, done, total, (done - first) / (now - began) if now > began else 0.0)
 
     def _change(self, owner: str, key: str, **values: Any) -> None:
-        """Keep changes of a run, unless it was deleted. The lock is held."""
-        with suppress(NotThere):
+        """Store changes of a run, unless it was deleted. The lock is held."""
+        with suppress(NotFoundError):
             self.store.save(self.store.get(owner, key).model_copy(update=values))
 
     def _end(self, owner: str, key: str, **values: Any) -> None:
-        """Keep how a run ended. Where the disk is too full for that, `_as_it_is` knows it ended."""
+        """Store how a run ended. Where the disk is too full, `_current` knows that it ended."""
         try:
             self._change(owner, key, process=0, **values)
         except (OSError, VQAError) as error:
-            _log.warning("The end of the run %s cannot be kept: %s", key, error)
+            _log.warning("The end of the run %s cannot be stored: %s", key, error)
 
-    def _as_it_is(self, run: Run) -> Run:
-        """The run, stopped where nobody answers it any more, whatever was kept; the lock is held.
+    def _current(self, run: Run) -> Run:
+        """Return the run, stopped where nobody answers it any more; the lock is held.
 
         Its server may be gone, or its end could not be written.
         """
@@ -390,5 +391,5 @@ class Batches:
 
 
 def _is_elsewhere(run: Run) -> bool:
-    """Whether another server has a run, and lives."""
+    """Tell whether another server has a run, and lives."""
     return run.process != os.getpid() and lives_since(run.process, run.process_began)

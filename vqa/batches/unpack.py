@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from vqa.data.stored import Budget
+from vqa.data.embedded_pictures import DiskQuota
+from vqa.data.picture_files import is_of_the_system
 from vqa.errors import InputError
 
 _PIECE = 1 << 20  # bytes
@@ -20,7 +21,6 @@ _TABLE = 16 << 20  # bytes of the list of contents, which the library reads at o
 _MOST_NAME = 1000  # characters
 _MOST_PARTS = 20  # folders of a name, and the file
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for gigabytes of memory
-_IGNORED = ("__MACOSX/",)  # what macOS adds
 _ENCRYPTED, _UTF8 = 0x1, 0x800  # flags of an entry
 
 
@@ -33,8 +33,8 @@ class ZipLimits:
     ratio: int = 200  # bytes that may come out of each that went in; photos reach 1 to 50
     free: int = 1 << 30  # bytes that stay free on the disk
 
-    def budget(self, name: str, packed: int, folder: Path) -> Budget:
-        """For what comes out of `packed` bytes into `folder`; `name` is what messages call them."""
+    def quota(self, name: str, packed: int, folder: Path) -> DiskQuota:
+        """Limit what comes out of `packed` bytes into `folder`; messages call them `name`."""
         most = min(self.size, _PIECE + packed * self.ratio)
         free = shutil.disk_usage(folder).free - self.free
         too_large = (
@@ -44,7 +44,7 @@ class ZipLimits:
         if free < most:
             too_large = f"The disk of this server is too full to unpack {name}."
         too_many = f"{name} holds more than can be taken: at most {self.files} files and folders."
-        return Budget(self.files, min(most, free), too_many, too_large)
+        return DiskQuota(self.files, min(most, free), too_many, too_large)
 
 
 class _Careful:
@@ -79,10 +79,10 @@ def unpack(file: IO[bytes], name: str, folder: Path, limits: ZipLimits) -> int:
                 raise InputError(
                     f"{name} holds {len(entries)} files; at most {limits.files} can be taken."
                 )
-            budget = limits.budget(name, packed, folder.parent)
+            quota = limits.quota(name, packed, folder.parent)
             folder.mkdir()
             for entry in entries:
-                _write(archive, entry, folder, _path(entry, name), budget, name)
+                _write(archive, entry, folder, _path(entry, name), quota, name)
     except InputError:
         raise
     except OSError as error:
@@ -96,14 +96,16 @@ def unpack(file: IO[bytes], name: str, folder: Path, limits: ZipLimits) -> int:
 
 
 def _ignored(entry: zipfile.ZipInfo) -> bool:
+    """Tell whether an entry is a folder, or what systems add to the files of people."""
     # not `is_dir`, which fails on an empty name
-    return entry.filename.endswith("/") or entry.filename.startswith(_IGNORED)
+    parts = _name(entry).replace("\\", "/").split("/")
+    return entry.filename.endswith(("/", "\\")) or any(map(is_of_the_system, parts))
 
 
 def _path(entry: zipfile.ZipInfo, name: str) -> PurePosixPath:
-    """Where an entry belongs below the folder. Raises InputError where that is nowhere."""
+    """Return where an entry belongs below the folder. Raises InputError where that is nowhere."""
     inside = _name(entry).replace("\\", "/")  # as old programs on Windows write it
-    shown = ascii(inside if len(inside) <= 100 else f"{inside[:97]}...")
+    label = ascii(inside if len(inside) <= 100 else f"{inside[:97]}...")
     path = PurePosixPath(inside)
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if (
@@ -115,18 +117,18 @@ def _path(entry: zipfile.ZipInfo, name: str) -> PurePosixPath:
         or len(inside) > _MOST_NAME
         or len(path.parts) > _MOST_PARTS
     ):
-        raise InputError(f"{name} holds a file of the name {shown}, which cannot be taken.")
+        raise InputError(f"{name} holds a file of the name {label}, which cannot be taken.")
     if kind not in (0, stat.S_IFREG):
-        raise InputError(f"{name}: {shown} is a link or a device, not a file.")
+        raise InputError(f"{name}: {label} is a link or a device, not a file.")
     if entry.flag_bits & _ENCRYPTED:
         raise InputError(f"{name} is encrypted: pack it without a password.")
     if entry.compress_type not in _METHODS:
-        raise InputError(f"{name}: {shown} is packed in an unusual way; pack it as plain zip.")
+        raise InputError(f"{name}: {label} is packed in an unusual way; pack it as plain zip.")
     return path
 
 
 def _name(entry: zipfile.ZipInfo) -> str:
-    """The name, which many programs write as UTF-8 without saying so."""
+    """Decode the name, which many programs write as UTF-8 without saying so."""
     if entry.flag_bits & _UTF8:
         return entry.filename
     try:
@@ -140,20 +142,20 @@ def _write(
     entry: zipfile.ZipInfo,
     folder: Path,
     path: PurePosixPath,
-    budget: Budget,
+    quota: DiskQuota,
     name: str,
 ) -> None:
     """Write a file to `path` below `folder`, and the folders above it that are not there yet."""
     for parent in reversed(path.parents[:-1]):  # the last is `folder`
         if not (folder / parent).is_dir():
-            budget.add()
+            quota.add()
             (folder / parent).mkdir()
-    budget.add()
+    quota.add()
     try:
         target = (folder / path).open("xb")
     except FileExistsError:
         raise InputError(f"{name} holds {_name(entry)!a} twice.") from None
     with archive.open(entry) as source, target:
         while piece := source.read(_PIECE):
-            budget.take(len(piece))
+            quota.take(len(piece))
             target.write(piece)

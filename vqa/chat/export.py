@@ -1,65 +1,134 @@
-"""A conversation as a file: Markdown for people, OpenAI messages for programs."""
+"""A conversation as a file: Markdown for people, JSON for programs; `export_html` makes a page."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from vqa.chat.turn import Picture, Turn
+from vqa.chat.turn import StoredPicture, Turn
+from vqa.inputs import signatures
+from vqa.utils.files import without_nan
+from vqa.utils.inert import markdown, markdown_line
+from vqa.version import __version__
 
-_TYPES = (
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"\x89PNG", "image/png"),
-    (b"GIF8", "image/gif"),
-    (b"RIFF", "image/webp"),
-    (b"BM", "image/bmp"),
-    (b"II", "image/tiff"),
-    (b"MM", "image/tiff"),
-)
+MOST_BYTES = 64 << 20  # of the pictures in a file; further ones are named
 
 
 def as_markdown(branch: Sequence[Turn]) -> str:
-    """The branch as Markdown; pictures are named, not contained."""
-    parts = [f"# {_line(branch[0].text)}"]
+    """The branch as Markdown; pictures are named, not contained, and nothing is a link."""
+    parts = [f"# {markdown_line(branch[0].text)}"]
     for turn in branch:
         if turn.role == "user":
-            names = ", ".join(_line(picture.name) for picture in turn.pictures)
+            names = ", ".join(markdown_line(picture.name) for picture in turn.pictures)
             parts.append("\n".join([*([f"[{names}]", ""] if names else []), _quoted(turn.text)]))
         elif turn.text:
-            parts.append(turn.text)
+            parts.append(markdown(turn.text))
             if turn.correction:
-                parts.append(f"*Corrected:* {turn.correction}")
+                parts.append(f"*Corrected:* {markdown(turn.correction)}")
     return "\n\n".join(parts) + "\n"
 
 
-def as_json(branch: Sequence[Turn]) -> str:
-    """The branch as OpenAI messages, with the pictures in them as data URLs."""
+def as_json(branch: Sequence[Turn], turns: Sequence[Turn] = (), system: str = "") -> str:
+    """The conversation as JSON: `messages` to go on with, and `turns`, which is all there is.
+
+    `messages` are OpenAI messages of the branch: its pictures as data URLs, and what the model
+    answered. `turns` are those of all branches (of this one where none are given), in the order
+    they were made, with models, figures, ratings and corrections. They name pictures by SHA-256;
+    `pictures` has those that are in no message.
+    """
+    turns, contents = turns or branch, _Contents()
+    shown = {turn.id for turn in branch}
     messages: list[dict[str, Any]] = []
+    if system.strip():
+        messages.append({"role": "system", "content": system})
     for turn in branch:
         if turn.role == "user":
-            content = [_part(picture) for picture in turn.pictures]
+            content = [_part(picture.name, contents.url(picture)) for picture in turn.pictures]
             content.append({"type": "text", "text": turn.text})
             messages.append({"role": "user", "content": content})
         elif turn.text:
-            messages.append({"role": "assistant", "content": turn.correction or turn.text})
-    return json.dumps({"messages": messages}, ensure_ascii=False, indent=1) + "\n"
+            messages.append({"role": "assistant", "content": turn.text})
+    apart = [one for turn in turns if turn.id not in shown for one in turn.pictures]
+    pictures = {
+        digest: contents.url(one)
+        for one in apart
+        if (digest := contents.digest(one)) and digest not in contents.written
+    }
+    conversation = {
+        "written_by": f"vqa {__version__}",
+        "system": system,
+        "messages": messages,
+        "turns": [_turn(turn, turn.id in shown, contents) for turn in turns],
+        "pictures": {digest: url for digest, url in pictures.items() if url},
+    }
+    return json.dumps(conversation, ensure_ascii=False, indent=1) + "\n"
 
 
-def _part(picture: Picture) -> dict[str, Any]:
+class _Contents:
+    """The bytes of stored pictures as data URLs, until they are too many."""
+
+    def __init__(self) -> None:
+        self.written: set[str] = set()  # SHA-256
+        self._bytes = 0
+
+    def digest(self, picture: StoredPicture) -> str | None:
+        """Return the SHA-256 of a picture; None where its file is gone."""
+        content = _read(picture)
+        return None if content is None else hashlib.sha256(content).hexdigest()
+
+    def url(self, picture: StoredPicture) -> str | None:
+        """Write a picture as a data URL; None where its file is gone, or there is no room."""
+        content = _read(picture)
+        if content is None or self._bytes + len(content) > MOST_BYTES:
+            return None
+        self._bytes += len(content)
+        self.written.add(hashlib.sha256(content).hexdigest())
+        known = signatures.detect_format(content[: signatures.HEAD_BYTES])
+        kind = known.mime if known is not None else "application/octet-stream"
+        return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _read(picture: StoredPicture) -> bytes | None:
     try:
-        content = picture.path.read_bytes()
+        return picture.path.read_bytes()
     except OSError:
-        return {"type": "text", "text": f"[{picture.name}: not there any more]"}
-    kind = next((kind for magic, kind in _TYPES if content.startswith(magic)), "image/heic")
-    url = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+        return None
+
+
+def _part(name: str, url: str | None) -> dict[str, Any]:
+    if url is None:
+        return {"type": "text", "text": f"[{name}: not in this file]"}
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split())
+def _turn(turn: Turn, shown: bool, contents: _Contents) -> dict[str, Any]:
+    about: Any = without_nan(turn.about)
+    values: dict[str, Any] = {
+        "id": turn.id,
+        "parent": turn.parent,
+        "role": turn.role,
+        "text": turn.text,
+        "shown": shown,
+        "created": f"{turn.created.isoformat()}Z",  # a history has all times in UTC
+    }
+    if turn.role == "user":
+        pictures = [{"name": one.name, "sha256": contents.digest(one)} for one in turn.pictures]
+        return values | {"pictures": pictures}
+    return {
+        **values,
+        "state": turn.state,
+        "notice": turn.notice,
+        "model": turn.model,
+        **{name: value for name, value in about.items() if name not in values},
+        "rating": turn.rating,
+        "correction": turn.correction,
+        "better_than": turn.better_than,
+        "judged": turn.judged and f"{turn.judged.isoformat()}Z",
+    }
 
 
 def _quoted(text: str) -> str:
-    return "\n".join(f"> {line}" for line in text.splitlines())
+    return "\n".join(f"> {line}" for line in markdown(text).split("\n"))

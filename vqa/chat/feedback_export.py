@@ -1,4 +1,4 @@
-"""Writes feedback to a directory, as rows to train on and rows to measure with."""
+"""Writes feedback to a directory, as rows to train on and rows to test with."""
 
 from __future__ import annotations
 
@@ -11,16 +11,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vqa.chat.feedback import Gathered, Tell, gather, leave_out_leaks
+from vqa.chat.feedback_rows import (
+    CollectedFeedback,
+    collect_feedback,
+    drop_leaks,
+    preference_pairs,
+)
 from vqa.chat.history import History
 from vqa.data.formats import flat_json
-from vqa.data.identity import of_file
-from vqa.data.split import split, together
+from vqa.data.identity import file_sha256
+from vqa.data.split import group_connected, split
 from vqa.errors import InputError, VQAError
-from vqa.files import atomic_directory, atomic_write, lock
+from vqa.utils.files import atomic_directory, atomic_write, lock
 from vqa.version import __version__
+
+if TYPE_CHECKING:
+    from vqa.utils.progress import Update
 
 COMMAND = "vqa data export-feedback"
 TEST_SHARE = 0.2
@@ -31,17 +39,17 @@ _BESIDE = ".new-"  # what is not finished
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: rows and different pictures on each side. There may be no test side."""
+    """Counts of rows and different pictures written for training and test, which may be empty."""
 
-    found: Gathered
+    feedback: CollectedFeedback
     train: tuple[int, int]
     test: tuple[int, int]
 
     def to_json(self) -> dict[str, Any]:
-        """One object for `--json`."""
+        """Return one object for `--json`."""
         sides = {"train": self.train, "test": self.test}
         counts = {name: {"rows": rows, "pictures": n} for name, (rows, n) in sides.items()}
-        return self.found.to_json() | counts
+        return self.feedback.to_json() | counts
 
 
 def export(
@@ -52,16 +60,18 @@ def export(
     against: Sequence[Path] = (),
     images: Path | None = None,
     test_share: float = TEST_SHARE,
-    tell: Tell = lambda done, total: None,
+    pairs: bool = False,
+    tell: Update = lambda done, total: None,
     warn: Callable[[str], None] = lambda line: None,
 ) -> Exported:
-    """Write what `owner` (None: everybody) said of answers to the directory `out`.
+    """Write the feedback of `owner` (None: everybody) to the directory `out`.
 
     `train.jsonl` and `test.jsonl` share no picture; the pictures lie in `pictures/`. Where all rows
     show one picture there is no `test.jsonl`. A directory that an earlier call has written is
     brought up to date; other files in it stay. Rows with a picture of `against` are left out
-    (files with their pictures below `images`, or beside them); `warn` hears what of them could not
-    be compared.
+    (files with their pictures below `images`, or beside them); `warn` takes what of them could not
+    be compared. With `pairs`, rows are corrected answers, each with the model's own one as
+    `rejected`, and preferred ones, with the other one: for `vqa train preference`.
 
     Raises InputError where nothing was judged or nothing remains, and where `out` holds something
     that was not written here, or was changed since: it stays as it is.
@@ -70,17 +80,23 @@ def export(
         raise InputError(
             "no answer was judged yet: give a thumb or a correction in the chat (`vqa app`)"
         )
-    with lock(out), _place(out) as folder:
-        found = gather(history, owner, folder, tell)
-        for line in leave_out_leaks(found, folder, against, images, tell):
+    with lock(out), _directory_in_place_of(out) as folder:
+        feedback = collect_feedback(history, owner, folder, tell)
+        if pairs:
+            feedback.rows = list(preference_pairs(feedback))
+            if not feedback.rows:
+                raise InputError(
+                    "no answer was corrected into another, or preferred to one: there is no pair"
+                )
+        for line in drop_leaks(feedback, folder, against, images, tell):
             warn(line)
-        if not found.rows:
-            raise InputError(f"nothing to train on in what was judged: {_why_nothing(found)}")
-        return _write(found, folder, test_share)
+        if not feedback.rows:
+            raise InputError(f"nothing to train on in what was judged: {_why_nothing(feedback)}")
+        return _write(feedback, folder, test_share)
 
 
 def as_zip(history: History, owner: str) -> bytes:
-    """What `export` writes of an owner, in one file."""
+    """Pack what `export` writes of an owner into one file."""
     file = io.BytesIO()
     with tempfile.TemporaryDirectory() as name:
         out = Path(name) / "feedback"
@@ -91,10 +107,10 @@ def as_zip(history: History, owner: str) -> bytes:
     return file.getvalue()
 
 
-def _write(found: Gathered, folder: Path, test_share: float) -> Exported:
-    examples = [row.example for row in found.rows]
-    shown = [list(map(str, example.images)) for example in examples]
-    pictures = together(shown)
+def _write(feedback: CollectedFeedback, folder: Path, test_share: float) -> Exported:
+    examples = [row.example for row in feedback.rows]
+    images = [list(map(str, example.images)) for example in examples]
+    pictures = group_connected(images)
     train, test = (len(examples), len(pictures)), (0, 0)
     if test_share and len(set(pictures.values())) > 1:
         both = folder / "all.jsonl"
@@ -109,8 +125,8 @@ def _write(found: Gathered, folder: Path, test_share: float) -> Exported:
     for path in (folder / "pictures").iterdir():
         if f"pictures/{path.name}" not in pictures:
             path.unlink()
-    done = Exported(found, train, test)
-    _record(folder, files={n: of_file(folder / n) for n in _ROWS if (folder / n).exists()})
+    done = Exported(feedback, train, test)
+    _record(folder, files={n: file_sha256(folder / n) for n in _ROWS if (folder / n).exists()})
     return done
 
 
@@ -121,15 +137,15 @@ def _record(folder: Path, **values: Any) -> None:
 
 
 @contextmanager
-def _place(out: Path) -> Iterator[Path]:
+def _directory_in_place_of(out: Path) -> Iterator[Path]:
     """Yield an empty directory; what is in it is in `out` at the end, in place of what was."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         with atomic_directory(out) as folder:
             yield folder
         return
     _check_own(out)
-    for left in out.glob(f"{_BESIDE}*"):
-        shutil.rmtree(left)
+    for unfinished in out.glob(f"{_BESIDE}*"):
+        shutil.rmtree(unfinished)
     with tempfile.TemporaryDirectory(prefix=_BESIDE, dir=out) as name:
         yield Path(name)
         _exchange(Path(name), out)
@@ -145,7 +161,7 @@ def _check_own(out: Path) -> None:
             f"{out} is there already and was not written by `{COMMAND}`: name a new directory"
         )
     for name, digest in about.get("files", {}).items():
-        if (out / name).exists() and of_file(out / name) != digest:
+        if (out / name).exists() and file_sha256(out / name) != digest:
             raise InputError(f"{out / name} was changed since it was written: name a new directory")
 
 
@@ -154,28 +170,29 @@ def _exchange(new: Path, out: Path) -> None:
 
     No moment has a new `train.jsonl` beside an old `test.jsonl`: they might share a picture.
     """
-    _record(out)  # from here on its files are no longer known
+    _record(out)  # from here on its files count as changed
     (out / "test.jsonl").unlink(missing_ok=True)
     pictures = out / "pictures"
     pictures.mkdir(exist_ok=True)
-    wanted = {path.name for path in (new / "pictures").iterdir()}
-    for name in wanted:
+    names = {path.name for path in (new / "pictures").iterdir()}
+    for name in names:
         (new / "pictures" / name).replace(pictures / name)
     for name in (*_ROWS, _RECORD):
         if (new / name).exists():
             (new / name).replace(out / name)
     for path in pictures.iterdir():
-        if path.name not in wanted:
+        if path.name not in names:
             path.unlink()
 
 
-def _why_nothing(found: Gathered) -> str:
+def _why_nothing(feedback: CollectedFeedback) -> str:
     parts = [
-        (found.refused, "with a thumb down and no correction"),
-        (len(found.unusable), "that cannot be used"),
-        (len(found.leaks), "about a picture of the data to leave out"),
-        (found.overruled, "refused after all"),
+        (feedback.refused, "with a thumb down and no correction"),
+        (len(feedback.preferred), "preferred to another, which makes pairs alone"),
+        (len(feedback.unusable), "that cannot be used"),
+        (len(feedback.leaks), "about a picture of the data to leave out"),
+        (feedback.overruled, "refused after all"),
     ]
-    told = ", ".join(f"{count} {what}" for count, what in parts if count)
-    first = f" ({found.unusable[0].reason})" if found.unusable else ""
-    return f"{told}{first}"
+    counts = ", ".join(f"{count} {what}" for count, what in parts if count)
+    first = f" ({feedback.unusable[0].reason})" if feedback.unusable else ""
+    return f"{counts}{first}"

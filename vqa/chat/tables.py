@@ -1,23 +1,22 @@
-"""The tables of the history, and the opening of their file."""
+"""The tables of a history, and the queries of them.
+
+A change of a table here is a further step of `vqa.chat.migrations`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Engine, ForeignKey, UniqueConstraint, create_engine, event
-from sqlalchemy.exc import DatabaseError
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import JSON, ForeignKey, Select, UniqueConstraint, func, or_, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from vqa.errors import InputError
-
-_VERSION = 1  # raise it when a table changes; what another version wrote is refused
-_PATIENCE = 30  # seconds to wait for another process that writes
+from vqa.chat.turn import StoredPicture, Turn
 
 
 class Base(DeclarativeBase):
-    """What the tables share."""
+    """The base of all tables."""
 
     type_annotation_map = {dict[str, Any]: JSON}
 
@@ -32,6 +31,7 @@ class ConversationRow(Base):
     system: Mapped[str]
     head: Mapped[str | None]  # the last turn of the branch that is shown
     changed: Mapped[datetime]
+    pinned: Mapped[bool] = mapped_column(default=False)
 
 
 class TurnRow(Base):
@@ -57,6 +57,7 @@ class TurnRow(Base):
     correction: Mapped[str] = mapped_column(default="")
     created: Mapped[datetime]
     judged: Mapped[datetime | None]
+    better_than: Mapped[str | None]  # id of another answer to the question; it may be gone
 
 
 class PictureRow(Base):
@@ -71,25 +72,55 @@ class PictureRow(Base):
     file: Mapped[str] = mapped_column(index=True)  # name in the folder of pictures: the content's
 
 
-def opened(file: Path) -> Engine:
-    """The database in `file`, made where there is none. Raises InputError for what is not one."""
-    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": _PATIENCE})
-    event.listen(engine, "connect", _connected)
-    try:
-        with engine.connect() as connection:
-            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        if version not in (0, _VERSION):
-            raise InputError(
-                f"{file} was written by another version of vqa: name another directory."
-            )
-        Base.metadata.create_all(engine)
-        with engine.begin() as connection:
-            connection.exec_driver_sql(f"PRAGMA user_version = {_VERSION}")
-    except DatabaseError as error:
-        raise InputError(f"{file} is not a readable history: {error.orig}") from error
-    return engine
+def conversations_of(owner: str, words: str = "") -> Select[ConversationRow]:
+    """Select the owner's conversations that have turns, or turns with `words` in them.
+
+    Those pinned come first, then the latest.
+    """
+    query = select(ConversationRow).where(
+        ConversationRow.owner == owner,
+        select(TurnRow.id).where(TurnRow.conversation == ConversationRow.id).exists(),
+    )
+    if words:
+        matches = select(TurnRow.id).where(
+            TurnRow.conversation == ConversationRow.id,
+            or_(
+                TurnRow.text.icontains(words, autoescape=True),
+                TurnRow.correction.icontains(words, autoescape=True),
+            ),
+        )
+        query = query.where(matches.exists())
+    return query.order_by(ConversationRow.pinned.desc(), ConversationRow.changed.desc())
 
 
-def _connected(connection: Any, _record: Any) -> None:
-    for setting in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {setting}").close()
+def judged_of(owner: str | None) -> Select[TurnRow, str]:
+    """Select the answers that were judged, and their owners, in order of judgement.
+
+    Of all owners where none is named.
+    """
+    judged = or_(TurnRow.rating != 0, TurnRow.correction != "", TurnRow.better_than.is_not(None))
+    query = (
+        select(TurnRow, ConversationRow.owner)
+        .join(ConversationRow)
+        .where(TurnRow.role == "assistant", judged)
+        .order_by(func.coalesce(TurnRow.judged, TurnRow.created), TurnRow.created, TurnRow.number)
+    )
+    return query if owner is None else query.where(ConversationRow.owner == owner)
+
+
+def turns_of(session: Session, conversation: str) -> Iterable[TurnRow]:
+    """Select the turns of a conversation in the order they were made: parents come first."""
+    query = select(TurnRow).where(TurnRow.conversation == conversation)
+    return session.scalars(query.order_by(TurnRow.number))
+
+
+def turn_of(
+    row: TurnRow, pictures: Sequence[StoredPicture], siblings: tuple[str, ...] = ()
+) -> Turn:
+    """Make a turn of its row."""
+    return Turn(
+        id=row.id, conversation=row.conversation, parent=row.parent, role=row.role,  # type: ignore[arg-type]
+        text=row.text, state=row.state, pictures=tuple(pictures), model=row.model,  # type: ignore[arg-type]
+        about=row.about, notice=row.notice, rating=row.rating, correction=row.correction,
+        created=row.created, judged=row.judged, better_than=row.better_than, siblings=siblings,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the history gives back: turns, their pictures, and conversations in a list."""
+"""What a history returns: turns, their pictures, and conversations in a list."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vqa.errors import InputError
 State = Literal["running", "done", "stopped", "failed", "note"]
 
 
-class NotThere(InputError):
-    """A conversation or turn that does not exist, or belongs to somebody else."""
+class NotFoundError(InputError):
+    """A conversation, turn or run that does not exist, or belongs to somebody else."""
 
 
 @dataclass(frozen=True)
-class Picture:
+class StoredPicture:
     """A picture of a turn. Its bytes lie, as they came, in the file `path`."""
 
     name: str
@@ -26,7 +26,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Turn:
-    """A question or an answer that is kept, with what people said of it."""
+    """A stored question or answer, and how it was judged."""
 
     id: str
     conversation: str
@@ -34,7 +34,7 @@ class Turn:
     role: Literal["user", "assistant"]
     text: str
     state: State = "done"
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[StoredPicture, ...] = ()
     model: str = ""  # of an answer
     about: dict[str, Any] = field(default_factory=dict)  # of an answer: tokens, times, probability
     notice: str = ""  # why there is no answer
@@ -42,13 +42,15 @@ class Turn:
     correction: str = ""
     created: datetime = datetime.min
     judged: datetime | None = None  # when a rating or correction was given last
+    better_than: str | None = None  # id of the answer that it was preferred to
     siblings: tuple[str, ...] = ()  # all that answer or continue the same, oldest first, itself too
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A conversation in a list."""
+    """A conversation as a list shows it."""
 
     id: str
     title: str
     changed: datetime
+    pinned: bool = False

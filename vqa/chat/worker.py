@@ -1,18 +1,19 @@
-"""The worker that answers in the background, and the answers on their way."""
+"""The worker that answers in the background, the answers on their way, and the model it asks."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import zip_longest
-from threading import Condition, Event, Thread
-from types import TracebackType
+from itertools import count, zip_longest
+from threading import Condition, Event, Lock, Thread
 
-from vqa.answering import Answer, Answerer, Request
+from vqa.answering import Answer, AnswerBatch, Answerer, Request, SupportsBatches, Token
+from vqa.chat.page_options import ModelChoice
 from vqa.errors import VQAError
 
 EXCHANGED = "The model has been exchanged: begin again."
+_PLACES = 8  # answers that are written together: the more, the slower each, and the more memory
 
 
 class Job:
@@ -29,19 +30,19 @@ class Job:
 
     @property
     def text(self) -> str:
-        """The text so far; the whole of it once done."""
+        """Return the text so far; all of it once done."""
         with self._changed:
             return self._answer.text if self._answer else "".join(self._pieces)
 
     @property
     def done(self) -> bool:
-        """Whether nothing more will come: answered, cancelled or failed."""
+        """Tell whether nothing more will come: answered, cancelled or failed."""
         with self._changed:
             return self._ended
 
     @property
     def ahead(self) -> int:
-        """How many other questions are answered before this one; 0 when it is its turn."""
+        """Count the other questions that are answered before this one; 0 when it is its turn."""
         return self._worker.ahead(self)
 
     def follow(self, heartbeat: float | None = None) -> Iterator[str | Answer]:
@@ -51,13 +52,13 @@ class Job:
         nothing comes, an empty string is yielded every `heartbeat` seconds, so that the follower
         can look after other things. Raises VQAError where the answer failed.
         """
-        seen = 0
+        sent = 0  # pieces
         while True:
             with self._changed:
-                if not self._ended and len(self._pieces) == seen:
+                if not self._ended and len(self._pieces) == sent:
                     self._changed.wait(heartbeat)  # may wake for nothing: then it yields nothing
-                new, ended = self._pieces[seen:], self._ended
-            seen += len(new)
+                new, ended = self._pieces[sent:], self._ended
+            sent += len(new)
             if new or not ended:
                 yield "".join(new)
                 continue
@@ -79,7 +80,7 @@ class Job:
     def cancel(self) -> None:
         """End it now, with the text so far as its answer. What is done already stays as it is."""
         self._stop.set()
-        self._worker.forget(self)
+        self._worker.remove(self)
         with self._changed:
             if not self._ended:
                 self._answer = Answer("".join(self._pieces), "cancelled")
@@ -95,14 +96,11 @@ class Job:
                 if self._stop.is_set() or self._take(piece):
                     return
             self._fail(VQAError(f"{answerer.name} stopped without an answer."))
-        except VQAError as error:
-            self._fail(error)
         except Exception as error:  # whatever a model raises must not end the worker
-            what = " ".join(str(error).split()) or type(error).__name__
-            self._fail(VQAError(f"{answerer.name} failed to answer: {what}"))
+            self._fail(_failure(answerer, error))
 
     def _take(self, piece: str | Answer) -> bool:
-        """Keep a piece for the followers; whether it was the last."""
+        """Store a piece for the followers; whether it was the last."""
         with self._changed:
             if self._ended:  # cancelled meanwhile
                 return True
@@ -120,17 +118,75 @@ class Job:
                 self._changed.notify_all()
 
 
-class Worker:
-    """Answers one question after the other in one background thread, everybody in turn.
+class _AnswersTogether:
+    """The answers that are being written: a token of each a step, where the answerer has batches.
 
-    Who has asked most recently waits behind all others who wait: nobody can fill the queue. The
-    questions of one owner are answered in the order they came.
+    So a long answer holds up no short one. Without batches a step writes one whole answer.
+    """
+
+    def __init__(self, answerer: Answerer) -> None:
+        self._answerer = answerer
+        self._batch = _open_batch(answerer)
+        self._keys = count()
+        self.jobs: dict[int, Job] = {}  # that go on after the step
+
+    def step(self, new: Job | None) -> None:
+        """Begin an answer, where one is new, and let all of them grow."""
+        if new is not None and (self._batch is None or new.request.settings.num_beams > 1):
+            new._run(self._answerer)
+            new = None
+        if self._batch is None:
+            return
+        try:
+            self._advance(self._batch, new)
+        except Exception as error:  # of the whole step: that of one answer is an event
+            for job in self.jobs.values():
+                job._fail(_failure(self._answerer, error))
+            self.jobs, self._batch = {}, _open_batch(self._answerer)
+
+    def _advance(self, batch: AnswerBatch, new: Job | None) -> None:
+        for key in [key for key, job in self.jobs.items() if job.done]:
+            batch.cancel(key)
+            del self.jobs[key]
+        events: list[tuple[int, Token | Answer | VQAError]] = []
+        if new is not None:
+            key = next(self._keys)
+            self.jobs[key] = new
+            events += batch.add({key: new.request})
+        for key, event in (*events, *batch.step()):
+            if isinstance(event, VQAError):
+                self.jobs.pop(key)._fail(event)
+            elif isinstance(event, Answer):
+                self.jobs.pop(key)._take(event)
+            elif event.text:
+                self.jobs[key]._take(event.text)
+
+
+def _open_batch(answerer: Answerer) -> AnswerBatch | None:
+    return answerer.open_batch() if isinstance(answerer, SupportsBatches) else None
+
+
+def _failure(answerer: Answerer, error: Exception) -> VQAError:
+    if isinstance(error, VQAError):
+        return error
+    what = " ".join(str(error).split()) or type(error).__name__
+    return VQAError(f"{answerer.name} failed to answer: {what}")
+
+
+class Worker:
+    """Answers questions in one background thread, everybody in turn.
+
+    Up to eight answers are written together, where the answerer has batches, else one after the
+    other. Who has asked most recently waits behind all others who wait, and half of the places are
+    for those who have none: nobody can fill the queue. The questions of one owner are begun in the
+    order they came.
     """
 
     def __init__(self, answerer: Answerer) -> None:
         self.answerer = answerer
+        self._places = _PLACES if isinstance(answerer, SupportsBatches) else 1
         self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()  # by owner, whose turn is next
-        self._running: Job | None = None
+        self._running: dict[Job, str] = {}  # and its owner
         self._beside: list[Event] = []  # what ends the work that goes on beside the questions
         self._closed = False
         self._changed = Condition()
@@ -148,20 +204,26 @@ class Worker:
         return job
 
     def ahead(self, job: Job) -> int:
-        """How many of the questions that are here now are answered before `job`."""
+        """Count the questions here now that are answered before `job`."""
         with self._changed:
             order = list(self._order())
             if job not in order:
                 return 0
-            return order.index(job) + (self._running is not None)
+            return order.index(job) + len(self._running)
 
     def waiting(self, owner: str) -> int:
-        """How many questions of `owner` wait: what is being answered does not count."""
+        """Count the questions of `owner` that wait: what is being answered does not count."""
         with self._changed:
             return len(self._waiting.get(owner, ()))
 
-    def forget(self, job: Job) -> None:
-        """Take a question out of the queue, if it still waits there."""
+    @property
+    def idle(self) -> bool:
+        """Tell whether no question is answered or waits."""
+        with self._changed:
+            return not self._running and not self._waiting
+
+    def remove(self, job: Job) -> None:
+        """Remove a question from the queue, if it still waits there."""
         with self._changed:
             for owner, jobs in self._waiting.items():
                 if job in jobs:
@@ -192,7 +254,7 @@ class Worker:
         """Cancel everything, wait for work beside the questions, and end the thread."""
         with self._changed:
             self._closed = True
-            jobs = [*self._order(), *([self._running] if self._running else [])]
+            jobs = [*self._order(), *self._running]
             for stop in self._beside:
                 stop.set()
             self._changed.notify_all()
@@ -205,33 +267,119 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _order(self) -> Iterator[Job]:
-        """The waiting questions as they will be answered: one of each owner, round and round."""
+        """Yield the waiting questions as they will be answered: one of each owner in turn."""
         for turn in zip_longest(*self._waiting.values()):
             yield from (job for job in turn if job is not None)
 
-    def _next(self) -> Job:
-        owner, jobs = self._waiting.popitem(last=False)
-        job = jobs.popleft()
-        if jobs:
-            self._waiting[owner] = jobs  # behind all others
-        return job
+    def _next(self) -> Job | None:
+        """Take the question whose turn it is; None where there is no place for any."""
+        free = self._places - len(self._running)
+        for owner, jobs in self._waiting.items():
+            if free > self._places // 2 or (free and owner not in self._running.values()):
+                del self._waiting[owner]
+                job = jobs.popleft()
+                if jobs:
+                    self._waiting[owner] = jobs  # behind all others
+                self._running[job] = owner
+                return job
+        return None
 
     def _work(self) -> None:
+        answers = _AnswersTogether(self.answerer)
         while True:
             with self._changed:
-                self._running = None
-                self._changed.wait_for(lambda: self._waiting or self._closed)
+                self._changed.wait_for(lambda: self._running or self._waiting or self._closed)
                 if self._closed:
                     return
-                job = self._running = self._next()
-            job._run(self.answerer)
-            del job  # its pictures need not wait in memory for the next question
+                job = self._next()
+            answers.step(job)
+            with self._changed:
+                on = list(answers.jobs.values())
+                self._running = {one: owner for one, owner in self._running.items() if one in on}
+            del job, on  # their pictures need not wait in memory for the next question
+
+
+class ModelHost:
+    """Loads what is chosen with `build`, and answers with it until something else is chosen.
+
+    A model is dropped before the next is loaded, since both might not fit into memory. Where one
+    cannot be loaded, `error` says why; nothing is answered until another choice.
+    """
+
+    def __init__(self, build: Callable[[ModelChoice], Answerer]) -> None:
+        self._build = build
+        self._lock = Lock()
+        self._choosing = Lock()
+        self._choice = ModelChoice()
+        self._worker: Worker | None = None
+        self._error: VQAError | None = None
+        self._generation = 0  # of choices: what an older one gives when it is loaded is dropped
+        self._thread = Thread()
+
+    @property
+    def choice(self) -> ModelChoice:
+        """Return what was chosen last."""
+        return self._choice
+
+    @property
+    def error(self) -> VQAError | None:
+        """Return why the choice could not be loaded."""
+        return self._error
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether anything was chosen yet."""
+        return self._generation > 0
+
+    @property
+    def loading(self) -> bool:
+        """Tell whether neither the model is there, nor a reason why it will not be."""
+        return self._worker is None and self._error is None
+
+    def load(self, choice: ModelChoice) -> None:
+        """Begin to load what is chosen. Answers of the model before end where they are."""
+        with self._choosing:  # whoever chooses next waits for a thread that has begun
+            with self._lock:
+                self._generation += 1
+                generation, before, last = self._generation, self._worker, self._thread
+                self._choice, self._worker, self._error = choice, None, None
+                self._thread = Thread(
+                    target=self._load, args=(choice, generation, last), name="vqa-load", daemon=True
+                )
+            if before is not None:
+                before.close()
+            del before
+            self._thread.start()
+
+    def worker(self) -> Worker:
+        """Return the worker of the model. Raises VQAError where there is none, or none yet."""
+        with self._lock:
+            if self._worker is not None:
+                return self._worker
+            if self._error is not None:
+                raise self._error
+        raise VQAError("The model is still being loaded: ask again in a moment.")
+
+    def _load(self, choice: ModelChoice, generation: int, last: Thread) -> None:
+        if last.ident is not None:
+            last.join()  # one at a time
+        if generation != self._generation:
+            return
+        worker, failure = None, None
+        try:
+            worker = Worker(self._build(choice))
+        except VQAError as error:
+            failure = error
+        except Exception as error:  # whatever a model raises is shown on the page
+            what = " ".join(str(error).split()) or type(error).__name__
+            failure = VQAError(f"{choice.name} failed to load: {what}")
+        with self._lock:
+            if generation == self._generation:
+                self._worker, self._error = worker, failure
+                return
+        if worker is not None:
+            worker.close()

@@ -12,16 +12,30 @@ from vqa.cli.data_check import check
 from vqa.cli.data_preview import preview
 from vqa.cli.feedback import export_feedback
 from vqa.cli.options import Images
-from vqa.cli.tables import counted, one_line
+from vqa.cli.output import notices
+from vqa.cli.preference_pairs import pairs
+from vqa.cli.train import training_module
 from vqa.errors import InputError
+from vqa.utils.console import counted, one_line
 
 data_app = typer.Typer(help="Make, convert, check and look at data.", no_args_is_help=True)
 data_app.command()(check)
 data_app.command()(preview)
 data_app.command()(export_feedback)
+data_app.command()(pairs)
 if TYPE_CHECKING:
-    from vqa.data.rows import BadRow
+    from vqa.data.row_reader import BadRow
 
+_SHOWN = 100  # bad rows
+
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Leave bad rows out, and those whose picture is missing or broken, instead of writing "
+        "nothing.",
+    ),
+]
 To = Literal["jsonl", "csv", "parquet", "llava", "openai"]
 
 
@@ -38,19 +52,18 @@ def build(
     ] = None,
 ) -> None:
     """Make a training mix and its validation rows from public data sets."""
-    from vqa.config import load_config
-    from vqa.data.mix import MixSettings, build, write
-    from vqa.data.sets import SETS
+    from vqa.utils.config import load_config
 
-    settings = load_config(MixSettings, config, overrides or [])
+    factory = training_module("mix.build")
+    settings = load_config(training_module("mix.settings").MixSettings, config, overrides or [])
     if settings.data_root is None:
         for source in settings.sets:
-            typer.echo(f"{source}: {SETS[source].origin}", err=True)
+            typer.echo(f"{source}: {factory.SETS[source].origin}", err=True)
     elif settings.out is None:
         raise InputError("out=DIR is missing: where train.jsonl and val/ go")
-    mix = build(settings)
+    mix = factory.build(settings)
     assert settings.out is not None
-    write(mix, settings.out)
+    factory.write(mix, settings.out)
     tasks = Counter(row["task"] for row in mix.train)
     pictures = len({row["image"] for row in mix.train if "image" in row})
     typer.echo(f"{settings.out}/train.jsonl: {len(mix.train)} rows about {pictures} pictures")
@@ -68,27 +81,35 @@ def convert(
     to: Annotated[
         To | None, typer.Option(help="What to write (default: what OUT's ending says).")
     ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave bad rows out instead of writing nothing.")
-    ] = False,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Write data of any known format as JSONL, CSV, Parquet, LLaVA JSON or OpenAI messages."""
     from vqa.data.convert import convert, format_of_name
 
-    found = convert(source, out, to or format_of_name(out), images, skip_bad)
-    _tell(source, found.bad)
-    if not found.written:
-        raise InputError(f"{counted(len(found.bad), 'bad row')}: nothing is written; correct or "
-                         "remove them, or leave them out with --skip-bad")  # fmt: skip
-    left_out = f", {counted(len(found.bad), 'bad row')} left out" if found.bad else ""
-    typer.echo(f"{out}: {counted(found.rows, 'row')}{left_out}")
-    if found.root.resolve() != out.parent.resolve():
-        typer.echo(f"its pictures are named as they lie below {found.root}")
+    result = convert(source, out, to or format_of_name(out), images, skip_bad, notices(source))
+    _print_bad_rows(source, result.bad)
+    if not result.written:
+        raise _nothing_written(result.left_out, result.rows)
+    left_out = f", {counted(result.left_out, 'bad row')} left out" if result.left_out else ""
+    typer.echo(f"{out}: {counted(result.rows, 'row')}{left_out}")
+    if result.ids_as_texts:
+        typer.echo("its ids are texts, as '7' for 7: a column of Parquet has one type")
+    if result.root.resolve() != out.parent.resolve():
+        typer.echo(f"its pictures are named as they lie below {result.root}")
 
 
-def _tell(source: Path, bad: list[BadRow]) -> None:
-    for row in bad:
+def _print_bad_rows(source: Path, bad: list[BadRow]) -> None:
+    for row in bad[:_SHOWN]:
         typer.echo(one_line(f"vqa: {source}:{row.line}: {row.reason}", 500), err=True)
+    if len(bad) > _SHOWN:
+        typer.echo(f"vqa: and {len(bad) - _SHOWN} more; `vqa data check --json` has all", err=True)
+
+
+def _nothing_written(bad: int, good: int) -> InputError:
+    skip = ", or leave them out with --skip-bad" if good else ""
+    return InputError(
+        f"{counted(bad, 'bad row')}: nothing is written; correct or remove them{skip}"
+    )
 
 
 @data_app.command()
@@ -100,20 +121,22 @@ def split(
         float, typer.Option(min=0.001, max=0.999, help="Of the pictures, for test.jsonl.")
     ] = 0.2,
     seed: Annotated[int, typer.Option(help="Another one draws other pictures.")] = 0,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Write train.jsonl and test.jsonl that share no picture, whatever its file is called."""
     from vqa.data.split import split
 
-    found = split(source, out, share, images, seed)
-    _tell(source, found.bad)
-    if found.bad:
-        raise InputError(f"{counted(len(found.bad), 'bad row')}: nothing is written; correct or "
-                         "remove them")  # fmt: skip
-    for name, (rows, pictures) in (("train", found.train), ("test", found.test)):
+    result = split(source, out, share, images, seed, skip_bad, notices(source))
+    _print_bad_rows(source, result.bad)
+    if not result.written:
+        raise _nothing_written(result.left_out, result.rows)
+    for name, (rows, pictures) in (("train", result.train), ("test", result.test)):
         about = f"{counted(rows, 'row')} about {counted(pictures, 'picture')}"
         typer.echo(f"{out / name}.jsonl: {about}")
-    if found.root.resolve() != out.resolve():
-        typer.echo(f"their pictures are named as they lie below {found.root}")
+    if result.left_out:
+        typer.echo(f"{counted(result.left_out, 'bad row')} left out")
+    if result.root.resolve() != out.resolve():
+        typer.echo(f"their pictures are named as they lie below {result.root}")
 
 
 @data_app.command()

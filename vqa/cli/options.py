@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable
@@ -13,9 +14,8 @@ import typer
 from vqa.errors import InputError
 
 if TYPE_CHECKING:
-    from vqa.alignment.loading import DualEncoder
-    from vqa.answering import Answerer
-    from vqa.fusion.storage import LoadedFusion
+    from vqa.alignment.dual_encoder import DualEncoder
+    from vqa.answering import Answer
 
 Model = Annotated[
     str, typer.Option(metavar="NAME", help="embedded, a model's or run's directory, or a hub id.")
@@ -38,6 +38,16 @@ MaxNewTokens = Annotated[int, typer.Option(metavar="N", min=1, help="Longest ans
 Temperature = Annotated[
     float, typer.Option(metavar="T", min=0.0, help="0 gives the likeliest answer, 1 samples.")
 ]
+NumBeams = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=1, help="Beams of a beam search, for better sentences; 1 searches none."
+    ),
+]
+LengthPenalty = Annotated[
+    float,
+    typer.Option(metavar="P", help="Of a beam search: a smaller one gives shorter sentences."),
+]
 DataFile = Annotated[
     Path,
     typer.Option(metavar="FILE", help="The rows: JSONL, CSV, Parquet, LLaVA, VQA v2 or others."),
@@ -46,7 +56,37 @@ Images = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Root of the rows' pictures; default: the data's folder."),
 ]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        min=0.0,
+        max=1.0,
+        help="An answer of a lower probability is `not sure`; `vqa score` finds a good P.",
+    ),
+]
+Read = Annotated[
+    Literal["auto", "always", "never"],
+    typer.Option(help="Read the text in pictures for the model; auto: where some shows."),
+]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the sampling.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def is_sure(answer: Answer, min_confidence: float | None) -> bool:
+    """Return whether the answer is that probable; one without a probability is not doubted."""
+    probability = answer.probability
+    return min_confidence is None or probability is None or probability >= min_confidence
+
+
+def ids_of(text: str) -> list[str | int]:
+    """Return the ids of rows that an option may mean: as JSON, and as it is written."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return [text]
+    is_id = isinstance(value, str | int) and not isinstance(value, bool)
+    return [value, text] if is_id else [text]
 
 
 def check_out(option: str, out: Path, read: Iterable[Path] = ()) -> None:
@@ -60,64 +100,17 @@ def check_out(option: str, out: Path, read: Iterable[Path] = ()) -> None:
         raise InputError(f"{option} {out}: {parent} cannot be written to: name another place.")
 
 
-def load_answerer(
-    model: str,
-    adapter: str | None,
-    device: str,
-    dtype: str,
-    quantize: Literal["4bit", "8bit"] | None,
-) -> Answerer:
-    """Load a model of this machine. Takes seconds, or minutes where it has to be fetched."""
-    if sys.stderr.isatty():
-        typer.secho(f"loading {model} ...", err=True, dim=True)
-    quiet_loading()
-    from vqa.fusion import is_fusion
-
-    if is_fusion(model):
-        from vqa.fusion.answerer import FusionAnswerer
-
-        return FusionAnswerer(load_fusion(model, adapter, device, dtype, quantize))
-    from vqa.checkpoints import load
-    from vqa.engine import LocalEngine
-
-    return LocalEngine(load(model, adapter=adapter, device=device, dtype=dtype, quantize=quantize))
-
-
-def load_fusion(
-    model: str, adapter: str | None, device: str, dtype: str, quantize: str | None
-) -> LoadedFusion:
-    """Load a fusion model; InputError for options that only language models know."""
-    check_fusion(model, adapter, quantize)
-    if dtype not in ("auto", "float32"):
-        raise InputError(f"--dtype {dtype}: {model} is a fusion model, which computes in float32")
-    from vqa.fusion.storage import load
-
-    return load(model, device)
-
-
 def load_dual_encoder(model: str, device: str) -> DualEncoder:
     """Load a model of pictures and texts. Takes seconds, or a minute where it has to be fetched."""
-    if sys.stderr.isatty():
-        typer.secho(f"loading {model} ...", err=True, dim=True)
-    quiet_loading()
     from vqa.alignment.loading import load
+    from vqa.loading import quiet_loading
 
+    announce(model)
+    quiet_loading()
     return load(model, device)
 
 
-def check_fusion(model: str, adapter: str | None, quantize: str | None) -> None:
-    """Raise InputError where a fusion model is asked for with what only language models know."""
-    from vqa.fusion import is_fusion
-
-    for option, value in (("--adapter", adapter), ("--quantize", quantize)):
-        if value is not None and is_fusion(model):
-            raise InputError(f"{option} {value}: {model} is a fusion model, which takes none")
-
-
-def quiet_loading() -> None:
-    """No bar for reading weights that are here, a second's work; downloads keep theirs."""
-    from huggingface_hub.utils.tqdm import enable_progress_bars
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # those of downloads, too
-    enable_progress_bars()
+def announce(model: str) -> None:
+    """Say on a terminal what is being loaded: it takes seconds, or minutes where it is fetched."""
+    if sys.stderr.isatty():
+        typer.secho(f"loading {model} ...", err=True, dim=True)

@@ -1,32 +1,32 @@
-"""`vqa app`: start the page, and build the answerer that it asks."""
+"""`vqa app`: start the page."""
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
-import socket
 import sys
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from vqa.cli import options
-from vqa.cli.confidence import MinConfidence
+from vqa.cli import listening, options
 from vqa.errors import InputError, VQAError
-from vqa.model_choice import Choice
+from vqa.loading import check_fusion
+from vqa.models.runs import resolve_weights
+from vqa.utils import streams
 
-if TYPE_CHECKING:
-    from vqa.answering import Answerer
-
-_OPTIONS_OF_PAGE = "VQA_APP"  # environment variable from the command to the page, JSON
 _SETTINGS = {
     "browser.gatherUsageStats": "false",
     "client.showErrorDetails": "none",  # a traceback belongs into the terminal
     "client.toolbarMode": "minimal",
     "logger.hideWelcomeMessage": "true",
+    "server.enableAgentApi": "false",
+    "server.enableCORS": "true",
+    "server.enableStaticServing": "false",
+    "server.enableXsrfProtection": "true",
     "server.fileWatcherType": "none",
     "server.maxUploadSize": "100",  # MB
     "server.showEmailPrompt": "false",
@@ -42,29 +42,6 @@ _SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class PageOptions:
-    """What the page is told by the command."""
-
-    choice: Choice = field(default_factory=Choice)  # the model it begins with
-    min_confidence: float | None = None  # an answer of less is "not sure"
-    history: str | None = None  # directory of the conversations; None: the user's own
-    local: bool = True  # only this computer reaches the page
-
-
-def page_options() -> PageOptions:
-    """What `vqa app` was asked for; the embedded model where the page was started otherwise."""
-    found = json.loads(os.environ.get(_OPTIONS_OF_PAGE, "{}"))
-    return PageOptions(**{**found, "choice": Choice(**found.get("choice", {}))})
-
-
-def build_answerer(choice: Choice) -> Answerer:
-    """Load what answers on the page. Takes seconds to minutes; raises VQAError."""
-    return options.load_answerer(
-        choice.name, choice.adapter, choice.device, choice.dtype, choice.quantize
-    )
-
-
 def app_command(
     model: options.Model = "embedded",
     adapter: options.Adapter = None,
@@ -75,77 +52,85 @@ def app_command(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     quantize: options.Quantize = None,
-    min_confidence: MinConfidence = None,
+    read: options.Read = "never",
+    min_confidence: options.MinConfidence = None,
     history: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where conversations are kept; default: for this user."),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Another name by which browsers reach the page, as through a proxy (repeatable).",
+        ),
+    ] = None,
 ) -> None:
     """Open a page to chat about pictures in the browser."""
     _check_model(model, adapter)
-    options.check_fusion(model, adapter, quantize)
-    _check_address(host, port)
+    check_fusion(model, adapter, quantize)
+    listening.check_address(host, port)
+    allowed = tuple(map(_allowed, allow_host or ()))
+    # this package brings what takes pictures, which `vqa --help` can do without
     from vqa.chat.history import History, history_directory
+    from vqa.chat.page_options import ENVIRONMENT, ModelChoice, PageOptions
 
     History(history or history_directory()).close()  # says now what is wrong with it
     page = Path(__file__).resolve().parents[2] / "app" / "server.py"  # never by a name to import:
     if not page.is_file():  # the user's own directory may hold an `app.py` or `app/`
         raise VQAError(f"{page} is missing: install vqa again.")
-    wanted = PageOptions(
-        Choice(model, adapter, device, dtype, quantize),
+    page_options = PageOptions(
+        ModelChoice(model, adapter, device, dtype, quantize, read),
         min_confidence,
         str(history.absolute()) if history else None,
-        _is_loopback(host),
+        listening.is_loopback(host) and not allowed,  # who comes by another name may be anybody
+        host,
+        allowed,
     )
     environment = {
         # threads of the model that spin while they wait would keep the page from being drawn
         "OMP_WAIT_POLICY": "passive",
         **os.environ,
-        _OPTIONS_OF_PAGE: json.dumps(asdict(wanted)),
+        ENVIRONMENT: json.dumps(asdict(page_options)),
     }
     settings = {**_SETTINGS, "server.address": host, "server.port": str(port)}
-    typer.echo(f"The page: http://{_shown(host)}:{port} (Ctrl+C ends it)", err=True)
+    typer.echo(f"The page: http://{listening.shown(host)}:{port} (Ctrl+C ends it)", err=True)
+    streams.prepare_exec()
     os.execve(sys.executable, _streamlit(page, settings), environment)
 
 
 def _streamlit(page: Path, settings: dict[str, str]) -> list[str]:
     # -P: what lies in the working directory must not pose as a module of ours or of Streamlit.
-    command = [sys.executable, "-P", "-m", "streamlit", "run", str(page)]
+    command = [sys.executable, "-P", "-m", "vqa.utils.processes", "run", str(page)]
     return command + [f"--{name}={value}" for name, value in settings.items()]
 
 
 def _check_model(model: str, adapter: str | None) -> None:
     """Refuse at once what cannot be a model; the page itself would find out only later."""
-    path = Path(model)
+    path = Path(resolve_weights(model))
     if path.exists() and model not in ("embedded", "embedded/base"):
         if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise InputError(f"{model} holds no model: no config.json, no adapter_config.json.")
     elif path.is_absolute() or model.startswith(".") or model.count("/") > 1 or not model:
         raise InputError(f"{model!r}: no such directory; check --model.")
-    if adapter is not None and not (Path(adapter) / "adapter_config.json").is_file():
+    if (
+        adapter is not None
+        and not (Path(resolve_weights(adapter)) / "adapter_config.json").is_file()
+    ):
         raise InputError(f"{adapter} holds no adapter: no adapter_config.json.")
 
 
-def _check_address(host: str, port: int) -> None:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            if os.name == "posix":
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
+def _allowed(name: str) -> str:
+    """Return a name, with or without a port, as browsers write it. Raises InputError for others."""
+    from vqa.utils.allowed_hosts import HOST
+
+    address = name.strip().lower()
+    if not address.isascii():
+        with suppress(UnicodeError):
+            address = address.encode("idna").decode()
+    if not HOST.fullmatch(address):
         raise InputError(
-            f"Cannot listen on {host}, port {port} ({error.strerror}): try another --port."
-        ) from error
-
-
-def _is_loopback(host: str) -> bool:
-    address = socket.getaddrinfo(host, None)[0][4][0]
-    return ipaddress.ip_address(str(address).partition("%")[0]).is_loopback
-
-
-def _shown(host: str) -> str:
-    host = "localhost" if host in ("0.0.0.0", "::") else host
-    return f"[{host}]" if ":" in host else host
+            f"--allow-host {name!r} is no name: write it as the browser does, without http:// and "
+            "path, as in vqa.example.org, vqa.example.org:8443 or [2001:db8::1]."
+        )
+    return address

@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from vqa.cli import options
+from vqa.cli.output import notices
 from vqa.errors import InputError, VQAError
+from vqa.utils.progress import progress_bar
+from vqa.utils.stopping import resumable
 
 if TYPE_CHECKING:
     from vqa.answering import Answerer
-    from vqa.data.rows import BadRow
-    from vqa.evaluation.pictures import Condition
-    from vqa.evaluation.predict import Outcome
+    from vqa.data.row_reader import BadRow, Notice
+    from vqa.evaluation.picture_conditions import Condition
+    from vqa.evaluation.predicting import PredictionCounts
+    from vqa.reading import ReadMode
 
 Backend = Literal["local", "openai"]
 _KEPT = 256 << 20  # bytes of keys and values: questions about a picture come one after the other
@@ -27,10 +31,7 @@ _KEPT = 256 << 20  # bytes of keys and values: questions about a picture come on
 def predict(
     data: options.DataFile,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where the predictions go (JSONL).")],
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Root of the rows' pictures; default: the data's folder."),
-    ] = None,
+    images: options.Images = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -52,6 +53,12 @@ def predict(
     concurrency: Annotated[
         int, typer.Option(metavar="N", min=1, help="Requests at once to an endpoint.")
     ] = 8,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=1, help="That an endpoint may take for a row, retries included."
+        ),
+    ] = 600.0,
     blind: Annotated[bool, typer.Option("--blind", help="Ask about blank pictures.")] = False,
     swap: Annotated[bool, typer.Option("--swap", help="Ask about another row's picture.")] = False,
     choices: Annotated[
@@ -65,19 +72,31 @@ def predict(
         int, typer.Option(metavar="N", min=0, help="Exit with 1 where more rows fail.")
     ] = 0,
     max_new_tokens: options.MaxNewTokens = 64,
+    num_beams: options.NumBeams = 1,
+    length_penalty: options.LengthPenalty = 1.0,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     quantize: options.Quantize = None,
+    read: options.Read = "never",
 ) -> None:
     """Answer every row of a file; interrupted, the same command goes on where it stopped."""
     team = _team()
-    _check(blind, swap, shard, team is not None)
+    if blind and swap:
+        raise InputError("--blind and --swap exclude each other; run the command twice")
+    if team and shard:
+        raise InputError("--shard is for single processes: those of accelerate part the rows")
+    if num_beams > 1 and (choices or backend == "openai"):
+        raise InputError("--num-beams is for answers that are written here, without --choices")
     _check_backend(backend, base_url, choices, adapter, device, dtype, quantize)
-    from vqa.answering import Settings
+    from vqa.answering import SamplingParams
+
+    settings = SamplingParams(
+        max_new_tokens=max_new_tokens, num_beams=num_beams, length_penalty=length_penalty
+    )
     from vqa.data.identity import sha256
-    from vqa.evaluation.predict import predict as run
-    from vqa.evaluation.predict import run_fingerprint
-    from vqa.evaluation.rows import asked_rows
+    from vqa.evaluation.predicting import predict as run
+    from vqa.evaluation.predicting import run_fingerprint
+    from vqa.evaluation.question_rows import read_questions
     from vqa.evaluation.shards import parse
 
     piece = parse(shard) if shard else (1, 1)
@@ -86,40 +105,37 @@ def predict(
         if not team or team.main:
             typer.echo(f"vqa: {data}:{row.line}: {row.reason}", err=True)
 
-    rows = asked_rows(data, images, choices=choices, bad=bad)
-    settings = Settings(max_new_tokens=max_new_tokens)
+    def notify(notice: Notice) -> None:
+        if not team or team.main:
+            notices(data)(notice)
+
+    rows = read_questions(data, images, choices=choices, bad=bad, notice=notify)
     condition: Condition = "blind" if blind else "swap" if swap else "seen"
     if backend == "openai":
-        answerer, identity = _remote(base_url or "", model, concurrency)
+        answerer, identity = _remote(base_url or "", model, concurrency, timeout, read)
         batch_size = max(batch_size, concurrency)
         about: dict[str, Any] = {"model": model or answerer.name}
     else:
         model = model or "embedded"
         device = team.device() if team and device == "auto" else device
-        answerer, identity, used = _load(model, adapter, device, dtype, quantize, batch_size)
+        answerer, identity, used = _load(model, adapter, device, dtype, quantize, batch_size, read)
         about = {"model": model, "adapter": adapter}
-        about["settings"] = {"dtype": used, "quantize": quantize}
+        about["settings"] = {"dtype": used, "quantize": quantize, "read": read}
     about |= {"backend": backend, "data": {"file": str(data), "sha256": sha256(data)}}
     go = partial(
         run, answerer, rows.examples, settings=settings, identity=identity, condition=condition,
         choices=choices, batch_size=batch_size, failed=rows.failed, about=about,
     )  # fmt: skip
-    outcome: Outcome | None
-    try:
+    outcome: PredictionCounts | None
+    with resumable(f"{out} keeps what is done; the same command goes on"):
         if team is None:
-            outcome = _alone(go, answerer.name, out, piece)
+            with progress_bar(answerer.name) as tell:
+                outcome = go(out, shard=piece, progress=tell)
         else:
             prefix = run_fingerprint(identity, condition, settings, choices)
             outcome = _together(go, answerer.name, out, rows.ids, team, prefix)
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; the same command goes on, {out} keeps what is done", err=True)
-        raise typer.Exit(130) from None
-    except InputError:
-        raise
-    except VQAError as error:
-        raise VQAError(f"{error} ({out} keeps what is done; the same command goes on)") from error
     if outcome is not None:
-        _tell(outcome, out, rows.unnamed if piece[0] == 1 else 0, max_errors)
+        _report(outcome, out, rows.without_id if piece[0] == 1 else 0, max_errors)
 
 
 def merge_predictions(
@@ -140,17 +156,10 @@ def merge_predictions(
         if row.id is not None:
             ids.append(row.id)
 
-    for example in read(data, need_answers=False, need_images=False, bad=bad):
+    for example in read(data, need_answers=False, need_images=False, bad=bad, notice=notices(data)):
         ids.append(example.id)
     count, errors = merge(shards, out, ids, data)
     typer.echo(f"{out}: {count} rows, {errors} errors", err=True)
-
-
-def _check(blind: bool, swap: bool, shard: str | None, team: bool) -> None:
-    if blind and swap:
-        raise InputError("--blind and --swap exclude each other; run the command twice")
-    if team and shard:
-        raise InputError("--shard is for single processes: those of accelerate part the rows")
 
 
 def _check_backend(
@@ -174,6 +183,7 @@ def _check_backend(
         raise InputError("--adapter, --device, --dtype, --quantize: for models that run here")
 
 
+@lru_cache(1)  # `vqa eval` asks the same model the rows of several tasks
 def _load(
     model: str,
     adapter: str | None,
@@ -181,40 +191,45 @@ def _load(
     dtype: str,
     quantize: Literal["4bit", "8bit"] | None,
     batch_size: int,
+    read: ReadMode,
 ) -> tuple[Answerer, str, str]:
-    """The model ready to answer, what its answers depend on, and its type."""
-    options.quiet_loading()
-    from vqa import checkpoints
-    from vqa.fusion import is_fusion
+    """Load the model; return its answerer, what identifies its answers, and its type."""
+    from vqa.loading import quiet_loading, text_reader
 
+    quiet_loading()
+    from vqa.models.model_files import is_fusion
+
+    reader = text_reader(read)
     if is_fusion(model):
         from vqa.fusion.answerer import FusionAnswerer
+        from vqa.loading import load_fusion
 
-        fusion = options.load_fusion(model, adapter, device, dtype, quantize)
+        fusion = load_fusion(model, adapter, device, dtype, quantize, reader)
         return FusionAnswerer(fusion, max_batch=batch_size), fusion.fingerprint, "float32"
-    from vqa.engine import LocalEngine
+    from vqa.loading import answerer_of, load_generative
 
-    loaded = checkpoints.load(model, adapter=adapter, device=device, dtype=dtype, quantize=quantize)
+    loaded = load_generative(model, adapter, device, dtype, quantize)
     used = str(loaded.model.dtype)
-    engine = LocalEngine(loaded, max_batch=batch_size, prefix_bytes=_KEPT)
-    return engine, loaded.identity, used.removeprefix("torch.")
+    answerer = answerer_of(loaded, max_batch=batch_size, prefix_bytes=_KEPT, reader=reader)
+    return answerer, answerer.identity, used.removeprefix("torch.")
 
 
-def _remote(base_url: str, model: str | None, concurrency: int) -> tuple[Answerer, str]:
-    """The endpoint, and what its answers depend on as far as one can tell."""
-    from vqa import fingerprint
-    from vqa.remote import RemoteAnswerer
+def _remote(
+    base_url: str, model: str | None, concurrency: int, timeout: float, read: ReadMode
+) -> tuple[Answerer, str]:
+    """Return the endpoint, and what identifies its answers as far as can be known."""
+    from vqa.loading import text_reader
+    from vqa.remote.answerer import RemoteAnswerer
+    from vqa.utils import fingerprint
+
+    reader = text_reader(read)
 
     key = os.environ.get("OPENAI_API_KEY")
-    answerer = RemoteAnswerer(base_url, model, api_key=key, concurrency=concurrency)
-    return answerer, fingerprint.of_json([base_url.rstrip("/"), answerer.name])
-
-
-def _alone(go: Callable[..., Outcome], name: str, out: Path, piece: tuple[int, int]) -> Outcome:
-    from vqa.cli.progress import shown
-
-    with shown(name) as tell:
-        return go(out, shard=piece, progress=tell)
+    answerer = RemoteAnswerer(
+        base_url, model, api_key=key, concurrency=concurrency, deadline=timeout, reader=reader
+    )
+    identity = [base_url.rstrip("/"), answerer.name, *([reader.identity] if reader else [])]
+    return answerer, fingerprint.of_json(identity)
 
 
 @dataclass(frozen=True)
@@ -243,23 +258,22 @@ def _team() -> _Team | None:
 
 
 def _together(
-    go: Callable[..., Outcome],
+    go: Callable[..., PredictionCounts],
     name: str,
     out: Path,
     ids: list[str | int],
     team: _Team,
     run: str,
-) -> Outcome | None:
-    """Each process writes a part beside `out`; the main one puts them together and has an outcome.
+) -> PredictionCounts | None:
+    """Answer in several processes, each to a part beside `out`, which the main one merges.
 
-    What earlier runs have answered, with however many processes, is taken over from `out`.
+    Rows of earlier runs, with however many processes, stay. Returns the counts in the main one.
     """
     from datetime import timedelta
 
     from torch import distributed
 
-    from vqa.cli.progress import shown
-    from vqa.evaluation.predict import Outcome, refuse_foreign
+    from vqa.evaluation.predicting import PredictionCounts, check_output
     from vqa.evaluation.shards import beside, gather, merge, remove_parts
 
     # gloo: processes only wait for each other, some for hours, and need no device for that
@@ -269,11 +283,11 @@ def _together(
     outcome = None
     try:
         if team.main:
-            refuse_foreign(out, set(ids), set(ids))
+            check_output(out, set(ids), set(ids))
             gather(out, run)
         distributed.barrier()
         if team.main:
-            with shown(f"{name}, process 1 of {team.count}") as tell:
+            with progress_bar(f"{name}, process 1 of {team.count}") as tell:
                 go(parts[team.number], **mine, progress=tell)
         else:
             go(parts[team.number], **mine)
@@ -281,17 +295,17 @@ def _together(
         if team.main:
             total, errors = merge(parts, out, ids)
             remove_parts(out)
-            outcome = Outcome(total - errors, errors, 0)
+            outcome = PredictionCounts(total - errors, errors, 0)
         distributed.barrier()  # a thread of gloo that outlives the others aborts its process
     finally:
         distributed.destroy_process_group()
     return outcome
 
 
-def _tell(outcome: Outcome, out: Path, unnamed: int, max_errors: int) -> None:
+def _report(outcome: PredictionCounts, out: Path, unnamed: int, max_errors: int) -> None:
     errors = outcome.errors + unnamed
-    kept = f", {outcome.kept} kept from before" if outcome.kept else ""
-    typer.echo(f"{out}: {outcome.answered} answered{kept}, {errors} errors", err=True)
+    reused = f", {outcome.reused} kept from before" if outcome.reused else ""
+    typer.echo(f"{out}: {outcome.answered} answered{reused}, {errors} errors", err=True)
     if errors > max_errors:
         elsewhere = f"; {unnamed} of them, told above, have no id of their own" if unnamed else ""
         raise VQAError(f"{errors} rows could not be answered; they say why in {out}{elsewhere}")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqa.cli import options
-from vqa.cli.scored import scored_rows
-from vqa.cli.tables import console, counted, json_text, one_line, some, table
+from vqa.cli.output import notices, print_json
 from vqa.errors import InputError
+from vqa.utils.console import console, counted, first_few, one_line, table
+from vqa.utils.files import json_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vqa.data.example import Example
-    from vqa.evaluation.score import Key, Prediction, Scores
+    from vqa.data.row_reader import Notice
+    from vqa.evaluation.picture_conditions import Condition
+    from vqa.evaluation.predictions import Prediction, RowId
+    from vqa.evaluation.scoring import MetricResult
     from vqa.metrics.metric import Metric
 
 PredictionsFile = Annotated[Path, typer.Option(metavar="FILE", help="What `vqa predict` wrote.")]
@@ -26,6 +31,9 @@ Profile = Annotated[
     str, typer.Option(metavar="NAME", help="Whose rules: official, lmms-eval or vlmevalkit.")
 ]
 _ROUGH = 20  # pictures; intervals of fewer are too narrow
+By = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="A score for each value of this column.")
+]
 Draws = Annotated[
     int, typer.Option(metavar="N", min=100, help="Draws of pictures for the intervals.")
 ]
@@ -37,9 +45,7 @@ def score(
     metric: MetricName = "exact_match",
     profile: Profile = "official",
     rows: Annotated[bool, typer.Option("--rows", help="The score of every row, too.")] = False,
-    by: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="A score for each value of this column.")
-    ] = None,
+    by: By = None,
     blind: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What `vqa predict --blind` wrote.")
     ] = None,
@@ -50,161 +56,186 @@ def score(
         str | None, typer.Option(metavar="ROW", help="Show how the row of this id is scored.")
     ] = None,
     draws: Draws = 2000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Score predictions beside what is reached without seeing; pictures are not opened."""
-    from vqa.evaluation.runs import check_condition, disagreements
-    from vqa.evaluation.score import read_predictions
-    from vqa.evaluation.score import score as run
-    from vqa.metrics import metric as by_name
+    from vqa.evaluation.predictions import read_predictions
+    from vqa.evaluation.run_description import check_condition, description_differences
+    from vqa.evaluation.scoring import score as run
+    from vqa.metrics import metric as metric_of
 
-    chosen = by_name(metric, profile)
-    examples = scored_rows(data)
-    answers = read_predictions(predictions)
+    chosen_metric = metric_of(metric, profile)
+    files = (predictions, blind, swap)
+    examples = scored_rows(data, predictions=[path for path in files if path is not None])
+    answers = read_predictions(predictions, examples)
     if explain is not None:
-        _explain(examples, _row(examples, explain, data), answers, chosen, as_json)
+        _explain(examples, _row(examples, explain, data), answers, chosen_metric, as_json)
         return
-    for path, condition in ((blind, "blind"), (swap, "swap")):
+    others: list[tuple[Path | None, Condition]] = [(blind, "blind"), (swap, "swap")]
+    for path, condition in others:
         if path is not None:
             check_condition(path, condition)
-            for line in disagreements(predictions, path, ("model", "adapter", "data")):
+            for line in description_differences(predictions, path, ("model", "adapter", "data")):
                 typer.echo(f"vqa: warning: {line}", err=True)
-    found = run(
+    result = run(
         examples,
         answers,
-        chosen,
-        blind=read_predictions(blind) if blind else None,
-        swap=read_predictions(swap) if swap else None,
+        chosen_metric,
+        blind=read_predictions(blind, examples) if blind else None,
+        swap=read_predictions(swap, examples) if swap else None,
         by=by,
         draws=draws,
     )
     if as_json:
-        print_json(found.to_json(rows) | {"profile": profile})
+        print_json(result.to_json(rows) | {"profile": profile})
     else:
-        _print(found, profile, rows, by)
+        _print(result, profile, rows, by)
 
 
-def print_json(value: object) -> None:
-    """One object; a share of nothing, which JSON has no number for, is null."""
-    text = json.dumps(json.loads(json.dumps(value), parse_constant=lambda _: None),
-                      ensure_ascii=False, indent=2)  # fmt: skip
-    typer.echo(text.encode("utf-8", "backslashreplace").decode())
+def scored_rows(
+    data: Path, images: Path | None = None, predictions: Sequence[Path] = ()
+) -> list[Example]:
+    """Read the good rows, which predictions are scored against; bad ones are printed on stderr.
+
+    Raises BadRows where no row is good, and InputError where ids come again and `predictions` are
+    of other data: an id may mean another row there. Pictures are not opened.
+    """
+    from vqa.data import read
+    from vqa.data.row_reader import BadRow, BadRows
+    from vqa.data.unique_ids import RepeatedIds
+    from vqa.evaluation.run_description import check_data
+
+    bad: list[BadRow] = []
+
+    def notify(notice: Notice) -> None:
+        notices(data)(notice)
+        if isinstance(notice, RepeatedIds):
+            check_data(predictions, data)
+
+    rows = list(read(data, images, need_images=False, bad=bad.append, notice=notify))
+    if bad and not rows:
+        raise BadRows(data, [(row.line, row.reason) for row in bad])
+    for row in bad:
+        typer.echo(f"vqa: {data}:{row.line}: left out: {row.reason}", err=True)
+    return rows
 
 
-def _row(examples: list[Example], wanted: str, data: Path) -> Example:
-    """The row of that id, given as JSON or as text."""
+def _row(examples: list[Example], text: str, data: Path) -> Example:
+    """Return the row of that id, written as JSON or as text."""
     by_id = {example.id: example for example in examples}
-    keys: list[Key] = [wanted]
-    try:
-        parsed = json.loads(wanted)
-    except (ValueError, RecursionError):
-        pass
-    else:
-        if isinstance(parsed, str | int) and not isinstance(parsed, bool):
-            keys.insert(0, parsed)
-    for key in keys:
+    for key in options.ids_of(text):
         if key in by_id:
             return by_id[key]
-    raise InputError(f"{data} has no row with the id {wanted!r}")
+    raise InputError(f"{data} has no row with the id {text!r}")
 
 
 def _explain(
     rows: list[Example],
     row: Example,
-    predictions: dict[Key, Prediction],
+    predictions: dict[RowId, Prediction],
     metric: Metric,
     as_json: bool,
 ) -> None:
-    from vqa.evaluation.score import items, texts
+    from vqa.evaluation.scoring import check_ids, metric_items, prediction_texts
 
-    said = predictions.get(row.id)
-    shown_to = items(rows, texts(rows, predictions))  # all: a row's score may depend on the others
-    steps = metric.explain(shown_to[rows.index(row)])
-    reached = float(metric.rows(shown_to)[rows.index(row)])
+    check_ids(rows, predictions)
+    prediction = predictions.get(row.id)
+    # of all rows: a row's score may depend on the others
+    items = metric_items(rows, prediction_texts(rows, predictions))
+    steps = metric.explain(items[rows.index(row)])
+    row_score = float(metric.rows(items)[rows.index(row)])
     if as_json:
         print_json({
             "id": row.id, "question": row.question, "answers": row.answers,
-            "prediction": said.text if said else None, "error": said.error if said else None,
-            "metric": metric.name, "score": reached, "steps": steps,
+            "prediction": prediction.text if prediction else None,
+            "error": prediction.error if prediction else None,
+            "metric": metric.name, "score": row_score, "steps": steps,
         })  # fmt: skip
         return
-    shown = one_line(repr(said.text), 2000) if said and said.text is not None else "none"
-    if said and said.error is not None:
-        shown += f" (failed: {one_line(said.error)})"
-    for name, text in (
+    text = "none"
+    if prediction and prediction.text is not None:
+        text = one_line(repr(prediction.text), 2000)
+    if prediction and prediction.error is not None:
+        text += f" (failed: {one_line(prediction.error)})"
+    for name, value in (
         ("row", one_line(json_text(row.id), 2000)),
         ("question", one_line(row.question, 2000)),
         ("answers", one_line(", ".join(map(repr, row.answers)), 2000)),
-        ("prediction", shown),
+        ("prediction", text),
     ):
-        typer.echo(f"{name}: {text}")
-    typer.echo(f"{metric.name}: {reached:.4g}")
+        typer.echo(f"{name}: {value}")
+    typer.echo(f"{metric.name}: {row_score:.4g}")
     for step in steps:
         typer.echo(f"    {one_line(step, 2000)}")
 
 
-def _print(found: Scores, profile: str, rows: bool, by: str | None) -> None:
-    from vqa.evaluation.wording import BASELINES, amount, interval
+def _print(result: MetricResult, profile: str, rows: bool, by: str | None) -> None:
+    from vqa.evaluation.number_text import BASELINES, format_interval, format_value
 
     out = console()
     if rows:
-        for key, value in found.rows:
+        for key, value in result.rows:
             typer.echo(f"{value:6.3f}  {one_line(json_text(key), 2000)}")
     rules = "" if profile == "official" else f" (rules of {profile})"
     out.print(
-        f"{found.metric}{rules} over {counted(found.count, 'row')}"
-        f" of {counted(found.pictures, 'picture')}"
+        f"{result.metric}{rules} over {counted(result.count, 'row')}"
+        f" of {counted(result.pictures, 'picture')}"
     )
-    names = list(found.values)
-    shown = table(["", *names], names)
-    shown.add_row("the predictions", *(amount(name, found.values[name]) for name in names))
-    if found.intervals:
-        shown.add_row("95 % interval", *(interval(n, found.intervals.get(n)) for n in names))
-    for baseline, reached in found.baselines.items():
+    names = list(result.values)
+    values = table(["", *names], names)
+    values.add_row("the predictions", *(format_value(name, result.values[name]) for name in names))
+    if result.intervals:
+        values.add_row(
+            "95 % interval", *(format_interval(n, result.intervals.get(n)) for n in names)
+        )
+    for baseline, reached in result.baselines.items():
         label = BASELINES[baseline]
         if baseline == "commonest":
-            label += f" ({one_line(repr(found.commonest_answer), 40)})"
-        shown.add_row(label, *(amount(name, reached[name]) for name in names))
-    out.print(shown)
-    out.print(found.seeing.sentence, soft_wrap=True)
-    near = found.intervals.get(found.main)
-    if near is None:
+            label += f" ({one_line(repr(result.commonest_answer), 40)})"
+        values.add_row(label, *(format_value(name, reached[name]) for name in names))
+    out.print(values)
+    out.print(result.gain.sentence, soft_wrap=True)
+    interval = result.intervals.get(result.main)
+    if interval is None:
         out.print("No interval: the rows share one picture.")
-    elif near[0] == near[1]:
+    elif interval[0] == interval[1]:
         out.print("All pictures score alike: the interval cannot tell how sure the score is.")
-    elif found.pictures < _ROUGH:
-        out.print(f"Intervals from {found.pictures} pictures are rough.")
+    elif result.pictures < _ROUGH:
+        out.print(f"Intervals from {result.pictures} pictures are rough.")
     if by:
-        _print_slices(found, by)
-    _print_calibration(found)
+        _print_slices(result, by)
+    _print_calibration(result)
     for what, keys in (
-        ("without a prediction, counted as an empty answer", found.missing),
-        ("failed, counted as an empty answer", found.errors),
-        ("predicted but not in the data, left out", found.unknown),
+        ("without a prediction, counted as an empty answer", result.missing),
+        ("failed, counted as an empty answer", result.errors),
+        ("predicted but not in the data, left out", result.unknown),
     ):
         if keys:
-            out.print(f"{counted(len(keys), 'row')} {what}: {some(keys)}", soft_wrap=True)
+            out.print(f"{counted(len(keys), 'row')} {what}: {first_few(keys)}", soft_wrap=True)
 
 
-def _print_slices(found: Scores, by: str) -> None:
-    from vqa.evaluation.wording import amount, interval
+def _print_slices(result: MetricResult, by: str) -> None:
+    from vqa.evaluation.number_text import format_interval, format_value
 
-    shown = table([one_line(by, 40), "rows", found.main, "95 %"], ["rows", found.main, "95 %"])
-    for name, part in found.slices.items():
-        value, near = amount(found.main, part.value), interval(found.main, part.interval)
-        shown.add_row(one_line(name, 60), str(part.count), value, near)
-    console().print(shown)
+    slices = table([one_line(by, 40), "rows", result.main, "95 %"], ["rows", result.main, "95 %"])
+    for name, part in result.slices.items():
+        value, near = (
+            format_value(result.main, part.value),
+            format_interval(result.main, part.interval),
+        )
+        slices.add_row(one_line(name, 60), str(part.count), value, near)
+    console().print(slices)
 
 
-def _print_calibration(found: Scores) -> None:
-    from vqa.evaluation.wording import amount
+def _print_calibration(result: MetricResult) -> None:
+    from vqa.evaluation.number_text import format_value
 
-    probabilities = found.calibration
+    probabilities = result.calibration
     if probabilities is None:
         return
 
     def share(value: float) -> str:
-        return amount("score", value)
+        return format_value("score", value)
 
     lines = [
         f"Answers are {share(probabilities.mean_probability)} sure on average and score "

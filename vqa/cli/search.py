@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from vqa.cli import options
+from vqa.cli import options, standard_input
+from vqa.cli.output import print_json
 from vqa.errors import InputError
+from vqa.utils.stopping import resumable
 
 search_app = typer.Typer(
     help="Find pictures by what they show: index a folder once, then search in it.",
@@ -24,23 +26,23 @@ def index_command(
     device: options.Device = "auto",
 ) -> None:
     """Index a folder, or bring its index up to date: what is unchanged is not encoded again."""
-    from vqa.alignment.search import index_folder, pictures_in
-    from vqa.cli.progress import shown
-    from vqa.cli.tables import counted
+    from vqa.alignment.index import describe_saved
+    from vqa.alignment.search import index_folder
+    from vqa.data.picture_files import list_pictures
+    from vqa.utils.console import counted, one_line
+    from vqa.utils.progress import progress_bar
 
-    pictures_in(folder)  # a wrong folder is told before the model is loaded
+    list_pictures(folder)  # a wrong folder is refused before the model is loaded
     encoder = options.load_dual_encoder(model, device)
-    try:
-        with shown("index") as tell:
-            done = index_folder(folder, out, encoder, tell)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+    with resumable(lambda: describe_saved(out)), progress_bar("index") as tell:
+        done = index_folder(folder, out, encoder, tell)
     for line in done.broken:
         typer.echo(f"vqa: {line}", err=True)
-    total = done.added + done.kept
+    if done.left_out is not None:
+        typer.echo(one_line(f"vqa: {done.left_out.line_about(folder)}", 500), err=True)
+    total = done.added + done.unchanged
     typer.echo(
-        f"{out}: {counted(total, 'picture')} ({done.added} encoded, {done.kept} unchanged, "
+        f"{out}: {counted(total, 'picture')} ({done.added} encoded, {done.unchanged} unchanged, "
         f"{done.removed} gone, {len(done.broken)} could not be opened)",
         err=True,
     )
@@ -53,34 +55,38 @@ def find_command(
         str | None, typer.Argument(metavar="TEXT", help="What the pictures show, in quotes.")
     ] = None,
     like: Annotated[
-        Path | None, typer.Option(metavar="PHOTO", help="Find what looks like this picture.")
+        Path | None,
+        typer.Option(
+            metavar="PHOTO", help="Find what looks like this picture; - is standard input."
+        ),
     ] = None,
     top_k: Annotated[int, typer.Option(metavar="K", min=1, help="The best K pictures.")] = 10,
     model: options.SharedSpace = "embedded",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
     device: options.Device = "auto",
 ) -> None:
     """Find the pictures that a text describes, or that look like another picture; best first."""
     if (text is None) == (like is None):
         raise InputError("say what to find: either a TEXT in quotes, or --like PHOTO")
+    from vqa.alignment import check_length
     from vqa.alignment.index import PictureIndex
-    from vqa.alignment.search import check_model, find, find_like
-    from vqa.cli.tables import json_text, one_line
-    from vqa.images import load_image
+    from vqa.alignment.search import check_model, search_by_image, search_by_text
+    from vqa.inputs.images import load_image
+    from vqa.utils.console import one_line
 
-    pictures = PictureIndex.open(
-        index
-    )  # a wrong index or picture is told before the model is loaded
-    image = load_image(like) if like is not None else None
+    check_length(text or "")
+    # a wrong index or picture is refused before the model is loaded
+    pictures = PictureIndex.open(index)
+    image = load_image(standard_input.picture(like)) if like is not None else None
     encoder = options.load_dual_encoder(model, device)
     check_model(pictures, encoder)
     if image is not None:
-        hits = find_like(pictures, encoder, image, top_k)
+        hits = search_by_image(pictures, encoder, image, top_k)
     else:
-        hits = find(pictures, encoder, text or "", top_k)
+        hits = search_by_text(pictures, encoder, text or "", top_k)
     if as_json:
         rows = [{"image": str(hit.image), "similarity": hit.similarity} for hit in hits]
-        typer.echo(json_text(rows))
+        print_json(rows)
         return
     for hit in hits:
         typer.echo(f"{hit.similarity:+.3f}  {one_line(hit.image)}")

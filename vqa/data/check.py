@@ -1,4 +1,4 @@
-"""Is the data right: everything that is wrong with it at once, and what can be had without seeing.
+"""Check data: report all problems at once, and what can be answered without seeing.
 
 Nothing here grows with the text of the rows, so a file of millions of them takes little memory.
 """
@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqa.data.example import Example
+from vqa.data.answer_counts import AnswerCounts
+from vqa.data.example import PLACES, Example
 from vqa.data.picture_check import PictureCheck
+from vqa.data.picture_files import LeftOut
 from vqa.data.reading import read
-from vqa.data.rows import BadRow
-from vqa.data.tally import Tally
+from vqa.data.row_reader import BadRow, Notice
+from vqa.data.unique_ids import RepeatedIds
 from vqa.errors import InputError
+from vqa.inputs.placeholders import PLACEHOLDER
 
 _TOP = 10
 _EVERY = 100  # rows between two notes of progress
@@ -24,16 +27,16 @@ _EVERY = 100  # rows between two notes of progress
 
 @dataclass(frozen=True)
 class TokenCount:
-    """Tokens of a row with its answers: all, those of its pictures, and those that are learned."""
+    """Tokens of a row with its answers: all, those of its pictures, and those in the loss."""
 
     total: int
     images: int
-    learned: int
+    in_loss: int
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a row, or with a picture from the first row that names it."""
+    """A problem of a row, or of a picture in the first row that names it."""
 
     file: Path
     line: int
@@ -43,33 +46,34 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """Tokens of the rows."""
+class TokenLengths:
+    """Statistics of the rows' tokens."""
 
-    least: int
+    min: int
     median: int
-    most_of_95_percent: int
-    most: int
+    p95: int
+    max: int
     total: int  # in all rows
     images: int  # of these, those of pictures
-    learned: int  # of these
-    shown: int  # pictures in all rows, as often as they come
+    in_loss: int  # of these
+    pictures: int  # in all rows, as often as they come
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found in a file."""
+    """The result of checking a file."""
 
     file: Path
     rows: int  # that are good
     pictures: int  # different paths
     problems: list[Problem]
-    answers: list[tuple[str, int]]  # the commonest that are learned, with their rows
+    answers: list[tuple[str, int]]  # the commonest that are trained on, with their rows
     different_answers: int
     commonest_answer: float | None  # share of rows that it answers right
     question_alone: float | None  # the same by the commonest answer to the question
-    tokens: Lengths | None
+    tokens: TokenLengths | None
     context: int | None  # how many tokens the model takes
+    notices: tuple[tuple[Path, Notice], ...] = ()  # about whole files
 
     @property
     def refused(self) -> bool:
@@ -82,8 +86,8 @@ class Report:
         tokens = self.tokens
         if tokens is None:
             return None
-        seen_once = tokens.images * self.pictures // max(1, tokens.shown)
-        return tokens.total - tokens.images + seen_once
+        images_once = tokens.images * self.pictures // max(1, tokens.pictures)
+        return tokens.total - tokens.images + images_once
 
     def to_json(self) -> dict[str, Any]:
         """One object, as `--json` prints it."""
@@ -97,14 +101,22 @@ class Report:
                  "refused": p.refused} for p in self.problems
             ],
             "refused": self.refused,
+            "repeated_ids": [
+                {"file": str(file), "rows": ids.rows, "line": ids.line, "id": ids.id,
+                 "unique": ids.unique} for file, ids in self.notices if isinstance(ids, RepeatedIds)
+            ],
+            "left_out": [
+                part for _, files in self.notices if isinstance(files, LeftOut)
+                for part in files.parts
+            ],
             "answers": [{"answer": answer, "rows": rows} for answer, rows in self.answers],
             "different_answers": self.different_answers,
             "commonest_answer": self.commonest_answer,
             "question_alone": self.question_alone,
             "tokens": None if tokens is None else {
-                "min": tokens.least, "median": tokens.median, "p95": tokens.most_of_95_percent,
-                "max": tokens.most, "total": tokens.total, "images": tokens.images,
-                "learned": tokens.learned, "context": self.context,
+                "min": tokens.min, "median": tokens.median, "p95": tokens.p95,
+                "max": tokens.max, "total": tokens.total, "images": tokens.images,
+                "learned": tokens.in_loss, "context": self.context,
             },
         }  # fmt: skip
 
@@ -121,63 +133,77 @@ def check(
     """Read every row and open every picture, of the validation data too.
 
     `count` gives the tokens of a row, and raises InputError where it cannot be put to the model,
-    which takes `context` tokens. `tell` hears how many rows are read. Answers are compared without
-    regard to case and marks at the end; of several accepted ones the first counts, which is
-    learned. Raises InputError where a file cannot be read at all.
+    which takes `context` tokens. `tell` is called with the number of rows that are read. Answers
+    are compared without regard to case and marks at the end; of several accepted ones the first
+    counts, which is trained on. Raises InputError where a file cannot be read at all.
     """
     problems: list[Problem] = []
     lengths: Counter[int] = Counter()
-    sums = {"total": 0, "images": 0, "learned": 0, "shown": 0}
-    tally = Tally()
+    sums = {"total": 0, "images": 0, "in_loss": 0, "pictures": 0}
+    answers = AnswerCounts()
+    notices: list[tuple[Path, Notice]] = []
+    typed: Example | None = None  # the first in whose questions `<image>` is text
+    typed_rows = 0
 
     def bad(example: Example, reason: str, refused: bool = True) -> None:
         problems.append(Problem(path, example.line, example.id, reason, refused))
 
     def measure(example: Example) -> None:
-        tally.note(example)
+        nonlocal typed, typed_rows
+        answers.add(example)
+        if example.images and _has_typed_placeholder(example):
+            typed = typed or example
+            typed_rows += 1
         if count is None:
             return
         try:
-            found = count(example)
+            tokens = count(example)
         except InputError as error:
             bad(example, str(error))
             return
-        lengths[found.total] += 1
-        sums["total"] += found.total
-        sums["images"] += found.images
-        sums["learned"] += found.learned
-        sums["shown"] += len(example.images)
-        if context is not None and found.total > context:
-            bad(example, f"{found.total} tokens, but the model takes {context}")
-        if not found.learned:
+        lengths[tokens.total] += 1
+        sums["total"] += tokens.total
+        sums["images"] += tokens.images
+        sums["in_loss"] += tokens.in_loss
+        sums["pictures"] += len(example.images)
+        if context is not None and tokens.total > context:
+            bad(example, f"{tokens.total} tokens, but the model takes {context}")
+        if not tokens.in_loss:
             bad(example, "nothing of it is learned", refused=False)
 
-    pictures = _read(path, images, validation is not None, problems, measure, tell)
+    pictures = _read(path, images, validation is not None, problems, measure, tell, notices)
     if validation is not None:
-        checked = _read(validation, images, True, problems, lambda _: None, tell)
+        checked = _read(validation, images, True, problems, lambda _: None, tell, notices)
         for line, other in checked.also_in(pictures):
             reason = f"its picture is the same as in line {other} of {path}, which is trained on"
             problems.append(Problem(validation, line, None, reason, refused=True))
-    conflicts = list(tally.conflicts())
-    guesses = tally.guesses(_TOP) if len(tally) else None
+    if typed is not None:
+        bad(
+            typed,
+            f"in {typed_rows} rows {PLACEHOLDER} is text of a question, with pictures before it: "
+            f"say where they stand in {PLACES}, or write conversations as LLaVA has them",
+            refused=False,
+        )
+    conflicts = list(answers.conflicts())
+    guesses = answers.guesses(_TOP) if len(answers) else None
     commonest = guesses.commonest if guesses is not None else []
     lines = {conflict.line for conflict in conflicts}
     lines |= {answer for answer, _ in commonest if isinstance(answer, int)}
-    again = _again(path, images, lines)
+    examples = _examples_at(path, images, lines)
     for conflict in conflicts:
         reason = (
             f"{conflict.rows} rows ask this about the same picture and have "
             f"{conflict.answers} different answers"
         )
-        key = again[conflict.line].id if conflict.line in again else None
+        key = examples[conflict.line].id if conflict.line in examples else None
         problems.append(Problem(path, conflict.line, key, reason, refused=False))
     return Report(
         path,
-        len(tally),
+        len(answers),
         len(pictures),
         problems,
         [
-            (answer if isinstance(answer, str) else again[answer].answers[0], rows)
+            (answer if isinstance(answer, str) else examples[answer].answers[0], rows)
             for answer, rows in commonest
         ],
         guesses.different if guesses is not None else 0,
@@ -185,7 +211,15 @@ def check(
         guesses.by_question if guesses is not None else None,
         _lengths(lengths, **sums) if lengths else None,
         context,
+        tuple(notices),
     )
+
+
+def _has_typed_placeholder(example: Example) -> bool:
+    """Whether a question has `<image>` where no picture stands."""
+    questions = [(turn.question, turn.places) for turn in example.earlier]
+    questions.append((example.question, example.places))
+    return any(text.count(PLACEHOLDER) > len(places) for text, places in questions)
 
 
 def _read(
@@ -195,51 +229,46 @@ def _read(
     problems: list[Problem],
     use: Callable[[Example], None],
     tell: Callable[[int, int | None], None],
+    notices: list[tuple[Path, Notice]],
 ) -> PictureCheck:
-    """Put all good rows of a file to `use`, and note what is wrong with the others."""
+    """Call `use` with all good rows of a file, and add the problems of the others."""
 
     def bad(row: BadRow) -> None:
         problems.append(Problem(path, row.line, row.id, row.reason, refused=True))
 
-    pictures = PictureCheck(prints)
     rows = 0
-    try:
-        for rows, example in enumerate(read(path, images, bad=bad), start=1):
+    with PictureCheck(prints) as pictures:
+        examples = read(path, images, bad=bad, notice=lambda note: notices.append((path, note)))
+        for rows, example in enumerate(examples, start=1):
             use(example)
-            pictures.see(example)
+            pictures.add(example)
             if rows % _EVERY == 0:
                 tell(rows, None)
-    except BaseException:
-        pictures.stop()
-        raise
-    pictures.finish()
     tell(rows, rows)
     for broken in pictures.broken():
-        others = f" ({broken.rows} rows name it)" if broken.rows > 1 else ""
-        reason = f"{broken.reason}{others}"
-        problems.append(Problem(path, broken.line, broken.id, reason, refused=True))
+        bad(broken.row)
     return pictures
 
 
-def _again(path: Path, images: Path | None, lines: set[int]) -> dict[int, Example]:
-    """The examples of some lines, which are read once more."""
-    found: dict[int, Example] = {}
+def _examples_at(path: Path, images: Path | None, lines: set[int]) -> dict[int, Example]:
+    """Read the examples of some lines once more."""
+    examples: dict[int, Example] = {}
     if not lines:
-        return found
+        return examples
     for example in read(path, images, need_images=False, bad=lambda _: None):
         if example.line in lines:
-            found[example.line] = example
-            if len(found) == len(lines):
+            examples[example.line] = example
+            if len(examples) == len(lines):
                 break
-    return found
+    return examples
 
 
-def _lengths(lengths: Counter[int], **sums: int) -> Lengths:
+def _lengths(lengths: Counter[int], **sums: int) -> TokenLengths:
     rows = lengths.total()
     ordered = sorted(lengths.items())
 
     def at(share: float) -> int:
-        """The length that this share of the rows does not exceed."""
+        """Return the length that this share of the rows does not exceed."""
         below = 0
         for length, count in ordered:
             below += count
@@ -247,4 +276,4 @@ def _lengths(lengths: Counter[int], **sums: int) -> Lengths:
                 return length
         return ordered[-1][0]
 
-    return Lengths(ordered[0][0], at(0.5), at(0.95), ordered[-1][0], **sums)
+    return TokenLengths(ordered[0][0], at(0.5), at(0.95), ordered[-1][0], **sums)

@@ -8,9 +8,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from vqa.cache import cache_directory
-from vqa.fetching import Wheel, fetch_wheel
-from vqa.files import atomic_directory, lock, write_jsonl
+from vqa.utils.cache import cache_dir
+from vqa.utils.checksums import adopt_whole, ensure_directory
+from vqa.utils.files import write_jsonl
+from vqa.utils.wheels import Wheel, fetch_wheel
 
 _WHEEL = Wheel(
     package="easy-vqa",
@@ -23,29 +24,31 @@ _ROOT = "easy_vqa/data"
 
 
 def directory() -> Path:
-    """Where `train.jsonl`, `test.jsonl` (the official halves) and their pictures are.
+    """Return where `train.jsonl`, `test.jsonl` (the official halves) and their pictures are.
 
-    Fetched and unpacked on first use. Raises VQAError where it cannot be fetched.
+    Fetched and unpacked on first use, and again where it is damaged. Raises VQAError where it
+    cannot be fetched.
     """
-    target = cache_directory() / "data" / "easy_vqa-1.0"
-    with lock(target):
-        if not target.is_dir():
-            wheel = fetch_wheel(_WHEEL, cache_directory() / "wheels")
-            with zipfile.ZipFile(wheel) as archive, atomic_directory(target) as made:
-                for split in ("train", "test"):
-                    _unpack(archive, split, made)
-            wheel.unlink()
-    return target
+    target = cache_dir() / "data" / "easy_vqa-1.0"
+    return ensure_directory(target, _make, adopt=adopt_whole("train.jsonl", "test.jsonl"))
 
 
-def _unpack(archive: zipfile.ZipFile, split: str, made: Path) -> None:
+def _make(directory: Path) -> None:
+    wheel = fetch_wheel(_WHEEL, cache_dir() / "wheels")
+    with zipfile.ZipFile(wheel) as archive:
+        for split in ("train", "test"):
+            _unpack(archive, split, directory)
+    wheel.unlink()
+
+
+def _unpack(archive: zipfile.ZipFile, split: str, directory: Path) -> None:
     prefix = f"{_ROOT}/{split}/images/"
-    (made / split).mkdir()
+    (directory / split).mkdir()
     for name in archive.namelist():
         if name.startswith(prefix) and name.endswith(".png"):
             # the name alone: nothing that an archive says leads out of the directory
-            (made / split / Path(name).name).write_bytes(archive.read(name))
-    write_jsonl(made / f"{split}.jsonl", _rows(archive, split))
+            (directory / split / Path(name).name).write_bytes(archive.read(name))
+    write_jsonl(directory / f"{split}.jsonl", _rows(archive, split))
 
 
 def _rows(archive: zipfile.ZipFile, split: str) -> Iterator[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Opens the pictures of a file, each once, in threads, while its rows are read."""
+"""Open the pictures of a file, each once, in threads, while its rows are read."""
 
 from __future__ import annotations
 
@@ -14,22 +14,30 @@ from pathlib import Path
 import numpy as np
 
 from vqa.data.example import Example
-from vqa.data.first_lines import FirstLines
+from vqa.data.key_numbers import KeyNumbers
+from vqa.data.row_reader import BadRow
 from vqa.errors import InputError
-from vqa.images import load_image
+from vqa.inputs.images import load_image
 
 _THREADS = min(8, os.cpu_count() or 1)
 _WAITING = 16 * _THREADS
 
 
 @dataclass(frozen=True)
-class Broken:
+class BrokenPicture:
     """A picture that cannot be opened."""
 
+    path: str
     line: int  # of the first row that names it
     id: str | int
     rows: int  # that name it
     reason: str
+
+    @property
+    def row(self) -> BadRow:
+        """The first row that names it, with the reason and the number of the others."""
+        others = f" ({self.rows} rows name it)" if self.rows > 1 else ""
+        return BadRow(self.line, f"{self.reason}{others}", self.id)
 
 
 @dataclass(frozen=True)
@@ -37,60 +45,70 @@ class _Opened:
     number: int
     id: str | int
     path: Path
-    found: Future[int]
+    digest: Future[int]
 
 
 class PictureCheck:
-    """Takes the rows one after the other; knows at the end what is wrong with their pictures.
+    """Opens the pictures of the rows that are added; has at the end those that are broken.
 
-    About 30 bytes a picture, and 8 more with `prints`, which tell pictures apart by their pixels.
+    `with` waits for the last of them at its end, or stops where that was an exception.
+
+    About 30 bytes a picture, and 8 more with `prints`, hashes of pixels.
     """
 
     def __init__(self, prints: bool) -> None:
-        self._numbers = FirstLines()  # of pictures, by path
+        self._numbers = KeyNumbers()  # of pictures, by path
         self._lines, self._rows, self._prints = array("I"), array("I"), array("Q")
         self._with_prints = prints
         self._pool = ThreadPoolExecutor(_THREADS)
         self._waiting: deque[_Opened] = deque()
-        self._broken: dict[int, tuple[str | int, str]] = {}
+        self._broken: dict[int, tuple[Path, str | int, str]] = {}
+
+    def __enter__(self) -> PictureCheck:
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            self.finish()
+        else:
+            self.stop()
 
     def __len__(self) -> int:
         return len(self._lines)
 
-    def see(self, example: Example) -> None:
+    def add(self, example: Example) -> None:
         """Open those pictures of a row that no earlier row has."""
         for image in dict.fromkeys(example.images):
-            number = self._numbers.line_of(str(image))
-            if number is not None:
-                self._rows[number] += 1
-                continue
             number = len(self._lines)
-            self._numbers.note(str(image), number)
+            known = self._numbers.setdefault(str(image), number)
+            if known is not None:
+                self._rows[known] += 1
+                continue
             self._lines.append(example.line)
             self._rows.append(1)
             self._prints.append(0)
-            found = self._pool.submit(_open, Path(image), self._with_prints)
-            self._waiting.append(_Opened(number, example.id, Path(image), found))
+            digest = self._pool.submit(_open, Path(image), self._with_prints)
+            self._waiting.append(_Opened(number, example.id, Path(image), digest))
             if len(self._waiting) > _WAITING:
-                self._take()
+                self._collect()
 
     def finish(self) -> None:
         """Wait for the pictures that are being opened."""
         while self._waiting:
-            self._take()
+            self._collect()
         self._pool.shutdown()
 
     def stop(self) -> None:
         """Open no more of them: the check was interrupted."""
         self._pool.shutdown(cancel_futures=True)
 
-    def broken(self) -> Iterator[Broken]:
-        """What could not be opened, in the order of the rows."""
-        for number, (key, reason) in sorted(self._broken.items()):
-            yield Broken(self._lines[number], key, self._rows[number], reason)
+    def broken(self) -> Iterator[BrokenPicture]:
+        """Yield the pictures that cannot be opened, in the order of the rows."""
+        for number, (path, key, reason) in sorted(self._broken.items()):
+            yield BrokenPicture(str(path), self._lines[number], key, self._rows[number], reason)
 
     def also_in(self, other: PictureCheck) -> Iterator[tuple[int, int]]:
-        """Pictures that `other` has too: the first line here, and the first line there."""
+        """Yield the lines of pictures that `other` has too: the first here, and the first there."""
         if not len(other):
             return
         theirs = np.frombuffer(other._prints, dtype=np.uint64)
@@ -100,12 +118,12 @@ class PictureCheck:
             if print_ and place < len(order) and int(theirs[order[place]]) == print_:
                 yield self._lines[number], other._lines[int(order[place])]
 
-    def _take(self) -> None:
+    def _collect(self) -> None:
         opened = self._waiting.popleft()
         try:
-            self._prints[opened.number] = opened.found.result()
+            self._prints[opened.number] = opened.digest.result()
         except InputError as error:
-            self._broken[opened.number] = (opened.id, str(error))
+            self._broken[opened.number] = (opened.path, opened.id, str(error))
 
 
 def _open(path: Path, with_print: bool) -> int:

@@ -1,64 +1,76 @@
-"""Splitting data by picture, by content: no copy of a picture is on both sides."""
+"""Split data by picture, by content: no copy of a picture is on both sides."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from vqa.data.convert import copied, with_names
+from vqa.data.convert import copy_pictures, with_names
 from vqa.data.formats import flat_json
-from vqa.data.identity import of_file
-from vqa.data.reading import default_root, read
-from vqa.data.rows import BadRow
+from vqa.data.identity import file_sha256
+from vqa.data.reading import default_root
+from vqa.data.row_reader import BadRow, Notice
+from vqa.data.usable_rows import UsableRows
 from vqa.errors import InputError
-from vqa.files import write_jsonl
+from vqa.utils.files import write_jsonl
 
 _DIGITS = 8
 
 
 @dataclass(frozen=True)
 class Split:
-    """How many rows, and different pictures, are on each side; nothing is written of bad data."""
+    """The number of rows, and of different pictures, on each side."""
 
     train: tuple[int, int]
     test: tuple[int, int]
-    bad: list[BadRow]
+    rows: int  # good ones
+    left_out: int  # others
+    bad: list[BadRow]  # why; a picture that cannot be opened comes once
     root: Path  # the written names of pictures are relative to it
+    written: bool  # nothing is where rows are bad and not skipped
 
 
 def split(
-    source: Path, out: Path, share: float, images: Path | None = None, seed: int = 0
+    source: Path,
+    out: Path,
+    share: float,
+    images: Path | None = None,
+    seed: int = 0,
+    skip_bad: bool = False,
+    notice: Callable[[Notice], None] = lambda notice: None,
 ) -> Split:
     """Write the rows of `source` to `train.jsonl` and `test.jsonl` in the directory `out`.
 
     About a `share` of the pictures goes to the test side, with all of their rows; which ones
-    depends on their bytes and the seed alone. Rows without a picture are trained on. Raises
-    InputError where the source is not known or has fewer than two pictures, and where one of the
-    files is there already: nothing is written over.
+    depends on their bytes and the seed alone. Rows without a picture are trained on. Every picture
+    is opened; rows whose picture is missing or broken are bad rows, which `skip_bad` leaves out.
+    Ids are written as they are made unique, for which `notice` is called. Raises InputError where
+    the source is not known or has fewer than two pictures, and where one of the files is there
+    already: nothing is written over.
     """
     for name in ("train", "test"):  # the source may be one of them
         if (out / f"{name}.jsonl").exists():
             raise InputError(f"{out / name}.jsonl is there already: name another directory")
     root = images if images is not None else default_root(source)
-    bad: list[BadRow] = []
-    prints: dict[str, str] = {}  # path -> hash of the file
+    good = UsableRows(source, root, need_answers=True, open_pictures=True, notice=notice)
+    if good.bad and not (good and skip_bad):
+        return Split((0, 0), (0, 0), len(good), good.left_out, good.bad, root, written=False)
+    hashes: dict[str, str] = {}  # path -> hash of the file
     rows: Counter[str] = Counter()  # by their first picture; "" for those without
 
-    def seen() -> Iterator[list[str]]:
-        for example in read(source, root, bad=bad.append):
+    def pictures_of_rows() -> Iterator[list[str]]:
+        for example in good:
             for path in map(str, example.images):
-                if path not in prints:
-                    prints[path] = of_file(Path(path))
-            shown = [prints[str(image)] for image in example.images]
-            rows[shown[0] if shown else ""] += 1
-            yield shown
+                if path not in hashes:
+                    hashes[path] = file_sha256(Path(path))
+            pictures = [hashes[str(image)] for image in example.images]
+            rows[pictures[0] if pictures else ""] += 1
+            yield pictures
 
-    groups = together(seen())
-    if bad:
-        return Split((0, 0), (0, 0), bad, root)
+    groups = group_connected(pictures_of_rows())
     held = held_out(groups.values(), share, seed)
     if not held:
         raise InputError(
@@ -71,16 +83,17 @@ def split(
         path = out / f"{name}.jsonl"
         chosen = (
             with_names(example, root, path, inside=False)
-            for example in read(source, root)
-            if any(prints[str(image)] in test for image in example.images) is of_test
+            for example in good
+            if any(hashes[str(image)] in test for image in example.images) is of_test
         )
-        write_jsonl(path, map(flat_json.to_row, copied(chosen, root, path)))
+        write_jsonl(path, map(flat_json.to_row, copy_pictures(chosen, root, path)))
     tested = sum(count for name, count in rows.items() if name in test)
-    return Split((rows.total() - tested, len(groups) - len(test)), (tested, len(test)), [], root)
+    train = rows.total() - tested, len(groups) - len(test)
+    return Split(train, (tested, len(test)), len(good), good.left_out, good.bad, root, written=True)
 
 
-def together(rows: Iterable[Sequence[str]]) -> dict[str, str]:
-    """For each name, the least of all names that rows have beside it, directly or by others."""
+def group_connected(rows: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Map each name to the least of all names that rows have beside it, directly or by others."""
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -96,7 +109,7 @@ def together(rows: Iterable[Sequence[str]]) -> dict[str, str]:
 
 
 def held_out(names: Iterable[str], share: float, seed: int) -> set[str]:
-    """About a `share` of the names: at least one and not all, where there are several.
+    """Choose about a `share` of the names: at least one and not all, where there are several.
 
     Which ones depends on the names and the seed alone, not on what other names there are.
     """

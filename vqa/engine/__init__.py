@@ -1,7 +1,8 @@
-"""The answerer in this process: any LLaVA model, in batches or streamed."""
+"""The answerers in this process: LLaVA by the own engine, any other model by `generate`."""
 
 from __future__ import annotations
 
+from vqa.engine.generate import GenerateAnswerer
 from vqa.engine.local import LocalEngine
 
-__all__ = ["LocalEngine"]
+__all__ = ["GenerateAnswerer", "LocalEngine"]

@@ -1,113 +1,112 @@
-"""Answers token by token for a batch whose prompts are in the cache."""
+"""Decode a batch token by token, once its prompts are in the cache."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vqa.answering import Settings
-from vqa.engine.counts import Counts
-from vqa.engine.keys_values import KeyValues, Span
-from vqa.engine.memory import Prefixes
+from vqa.engine.kv_cache import CachedPrefix, KVCache
+from vqa.engine.prefix_cache import PrefixCache
 from vqa.engine.prompt import Prompt
-from vqa.engine.sampling import Draw, choose
+from vqa.engine.sampling import SequenceState, sample_tokens
+from vqa.engine.stats import EngineStats
 from vqa.engine.text_model import TextModel
+from vqa.errors import NotFiniteError
 
 
 @dataclass
-class Row:
-    """One answer under way."""
+class PromptedSequence(SequenceState):
+    """A sequence that the own engine decodes, with the prompt that it goes on from."""
 
-    prompt: Prompt
-    limit: int  # new tokens at most
-    draw: Draw | None  # None: greedy
-    ids: list[int] = field(default_factory=list)  # chosen tokens, an end of turn included
-    score: float = 0.0  # sum of the logarithms of their probabilities
-    finish: Literal["stop", "length", "cancelled"] | None = None
-
-    @classmethod
-    def of(cls, prompt: Prompt, settings: Settings, context: int | None) -> Row:
-        """Begin an answer that fits into `context` tokens, its prompt included."""
-        limit = settings.max_new_tokens
-        if context is not None:
-            limit = min(limit, context - len(prompt))
-        draw = None
-        if settings.temperature > 0:
-            draw = Draw.seeded(settings.temperature, settings.top_p, settings.seed)
-        return cls(prompt, limit, draw)
-
-    @property
-    def probability(self) -> float | None:
-        """The product of the chosen tokens' probabilities; None before the first."""
-        return math.exp(self.score) if self.ids else None
+    prompt: Prompt = field(kw_only=True)
 
 
-class Decoding:
-    """Runs a batch: `choose`, and `advance` while anything is left to do."""
+class BatchDecoder:
+    """Decodes a batch: `sample`, then `advance` and `sample` while any sequence is unfinished."""
 
     def __init__(
         self,
         text: TextModel,
-        prefixes: Prefixes,
-        counts: Counts,
-        filled: tuple[Tensor, KeyValues],
-        rows: Sequence[Row],
+        prefixes: PrefixCache,
+        stats: EngineStats,
+        prefilled: tuple[Tensor, KVCache],
+        sequences: Sequence[PromptedSequence],
         ends: frozenset[int],
     ) -> None:
         self._text = text
         self._prefixes = prefixes
-        self._counts = counts
+        self._stats = stats
         self._ends = ends
-        self._rows = list(rows)  # those in the cache, finished ones among them
-        self._logits, self._cache = filled
+        self._sequences = list(sequences)  # the rows of the cache, finished ones among them
+        self._logits, self._cache = prefilled
 
     @property
-    def active(self) -> bool:
-        """Whether any answer is unfinished."""
-        return any(row.finish is None for row in self._rows)
+    def unfinished(self) -> list[int]:
+        """Rows of the cache whose sequences go on."""
+        return [
+            row for row, sequence in enumerate(self._sequences) if sequence.finish_reason is None
+        ]
 
     @torch.inference_mode()
-    def choose(self) -> None:
-        """Choose the next token of every unfinished answer."""
-        draws = [None if row.finish else row.draw for row in self._rows]
-        for number, (token, score) in enumerate(zip(*choose(self._logits, draws), strict=True)):
-            row = self._rows[number]
-            if row.finish is not None:
+    def sample(self) -> list[PromptedSequence]:
+        """Choose the next token of every unfinished sequence.
+
+        Returns those whose logits give no probabilities: they end without another token.
+        """
+        failed: list[PromptedSequence] = []
+        choosers = [None if s.finish_reason else s.chooser for s in self._sequences]
+        tokens, log_probs = sample_tokens(self._logits, choosers)
+        for row in self.unfinished:
+            sequence = self._sequences[row]
+            try:
+                sequence.add(tokens[row], log_probs[row], self._ends)
+            except NotFiniteError:
+                sequence.finish_reason = "cancelled"
+                failed.append(sequence)
                 continue
-            row.ids.append(token)
-            row.score += score
-            if token in self._ends:
-                self._end(number, "stop")
-            elif len(row.ids) >= row.limit:
-                self._end(number, "length")
+            if sequence.finish_reason:
+                self._cache_prefix(row)
+        return failed
 
     @torch.inference_mode()
     def advance(self) -> None:
-        """Run the chosen tokens, for the logits of the next."""
-        active = [number for number, row in enumerate(self._rows) if row.finish is None]
-        if len(active) <= len(self._rows) // 2:
-            self._cache = self._cache.select(active)
-            self._rows = [self._rows[number] for number in active]
-        ids = torch.tensor([[row.ids[-1]] for row in self._rows])  # [B, 1]
+        """Run the model on the chosen tokens, for the logits of the next."""
+        rows = self.unfinished
+        if len(rows) <= len(self._sequences) // 2:
+            self._cache = self._cache.select(rows)
+            self._sequences = [self._sequences[row] for row in rows]
+        ids = torch.tensor([[sequence.ids[-1]] for sequence in self._sequences])  # [B, 1]
         embeds = self._text.embed(ids)
-        self._logits = self._text.forward(embeds, self._cache, [1] * len(self._rows))
-        self._counts.decoded_tokens += len(active)
+        self._logits = self._text.forward(embeds, self._cache, [1] * len(self._sequences))
+        self._stats.decoded_tokens += len(rows)
 
-    def cancel(self) -> None:
-        """End all unfinished answers."""
-        for number, row in enumerate(self._rows):
-            if row.finish is None:
-                self._end(number, "cancelled")
+    def absorb(self, other: BatchDecoder) -> None:
+        """Take over the unfinished sequences of another batch.
 
-    def _end(self, number: int, finish: Literal["stop", "length", "cancelled"]) -> None:
-        row = self._rows[number]
-        row.finish = finish
+        Both are between `sample` and `advance`: each sequence has chosen a token that has not run.
+        """
+        rows = [(batch, row) for batch in (self, other) for row in batch.unfinished]
+        rows.sort(key=lambda place: place[0]._cache.lengths[place[1]])  # equal ones run together
+        prefixes = [
+            CachedPrefix(batch._cache, row, batch._cache.lengths[row]) for batch, row in rows
+        ]
+        self._sequences = [batch._sequences[row] for batch, row in rows]
+        self._cache = KVCache.of_prefixes(len(self._cache.layers), prefixes)
+
+    def cancel(self, sequences: Collection[PromptedSequence] | None = None) -> None:
+        """End unfinished sequences: these, or all."""
+        for row in self.unfinished:
+            if sequences is None or any(self._sequences[row] is one for one in sequences):
+                self._sequences[row].finish_reason = "cancelled"
+                self._cache_prefix(row)
+
+    def _cache_prefix(self, row: int) -> None:
         # the last token was chosen, but has not run
-        identity = np.concatenate([row.prompt.identity, np.array(row.ids[:-1], dtype=np.int64)])
-        self._prefixes.add(identity, Span(self._cache, number, len(identity)))
+        sequence = self._sequences[row]
+        new = np.array(sequence.ids[:-1], dtype=np.int64)
+        identity = np.concatenate([sequence.prompt.identity, new])
+        self._prefixes.add(identity, CachedPrefix(self._cache, row, len(identity)))

@@ -7,7 +7,7 @@ arithmetic. Queries, keys and values are one product, and so are the two halves 
 Values are rounded where transformers rounds them, and attention sees of each row just the slots
 that it has filled. On a CPU a prompt in bfloat16 therefore gets, bit by bit, what transformers
 computes for it, in any batch. Otherwise answers would differ wherever two tokens are nearly as
-likely. (Behind a kept beginning, and in products of one row, some last bits still do.)
+likely. (Behind a cached beginning, and in products of one row, some last bits still do.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqa.engine.keys_values import GrowingLayer, KeyValues
+from vqa.engine.kv_cache import GrowingLayer, KVCache
 
 _KINDS = {"llama", "mistral", "qwen2", "qwen3"}
 
@@ -41,8 +41,8 @@ class _Layer:
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Rows next to each other that hold equally many slots and get equally many."""
+class _RowGroup:
+    """Rows next to each other that have filled equally many slots and get equally many."""
 
     rows: slice
     first: int  # the first new slot
@@ -60,7 +60,7 @@ class _Step:
 
     cos: Tensor  # [B, 1, n, D]
     sin: Tensor  # [B, 1, n, D], negative in its first half
-    groups: Sequence[_Group]
+    groups: Sequence[_RowGroup]
 
 
 class LlamaForward:
@@ -84,19 +84,19 @@ class LlamaForward:
 
     @classmethod
     def of(cls, text_model: Any) -> LlamaForward | None:
-        """Take a text model if this forward pass is its own; None for all others."""
+        """Wrap a text model that this forward pass computes; None for all others."""
         return cls(text_model) if _fits(text_model) else None
 
-    def __call__(self, hidden: Tensor, cache: KeyValues, new: Sequence[int]) -> Tensor:
+    def __call__(self, hidden: Tensor, cache: KVCache, new: Sequence[int]) -> Tensor:
         """Run the first `new[i]` of n embeddings of each row [B, n, Dt], behind what `cache` holds.
 
         Returns the normalised state of each row's last token [B, Dt]. What stands behind a row's
-        new tokens runs too, and is never seen.
+        new tokens runs too, and nothing attends to it.
         """
         hidden = self._run(hidden, cache, new)
         return self._normed(hidden[range(len(new)), [count - 1 for count in new]])
 
-    def states(self, hidden: Tensor, cache: KeyValues, new: Sequence[int]) -> Tensor:
+    def states(self, hidden: Tensor, cache: KVCache, new: Sequence[int]) -> Tensor:
         """Run the same, and return the normalised states of all tokens [B, n, Dt]."""
         return self._normed(self._run(hidden, cache, new))
 
@@ -106,18 +106,18 @@ class LlamaForward:
     def _normalized(self, hidden: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(hidden, weight.shape, None, self._eps) * weight
 
-    def _run(self, hidden: Tensor, cache: KeyValues, new: Sequence[int]) -> Tensor:
+    def _run(self, hidden: Tensor, cache: KVCache, new: Sequence[int]) -> Tensor:
         step = self._step(hidden, cache, new)
-        for layer, held in zip(self._layers, cache.layers, strict=True):
+        for layer, cached in zip(self._layers, cache.layers, strict=True):
             normed = self._normalized(hidden, layer.norm)
-            hidden = hidden + layer.out(self._attend(layer, normed, held, step))
+            hidden = hidden + layer.out(self._attend(layer, normed, cached, step))
             normed = self._normalized(hidden, layer.mlp_norm)
             gate, up = layer.gate_up(normed).chunk(2, -1)
             hidden = hidden + layer.down(self._act(gate) * up)
         cache.lengths = [old + more for old, more in zip(cache.lengths, new, strict=True)]
         return hidden
 
-    def _step(self, hidden: Tensor, cache: KeyValues, new: Sequence[int]) -> _Step:
+    def _step(self, hidden: Tensor, cache: KVCache, new: Sequence[int]) -> _Step:
         batch, run, _ = hidden.shape
         slots = torch.arange(run, device=hidden.device)[None]  # [1, n]
         slots = slots + torch.tensor(cache.lengths, device=hidden.device)[:, None]  # [B, n]
@@ -131,7 +131,7 @@ class LlamaForward:
             layer.reserve(batch, max(group.end for group in groups), like)
         return _Step(cos[:, None], signed[:, None], groups)
 
-    def _attend(self, layer: _Layer, normed: Tensor, held: GrowingLayer, step: _Step) -> Tensor:
+    def _attend(self, layer: _Layer, normed: Tensor, cached: GrowingLayer, step: _Step) -> Tensor:
         batch, run, _ = normed.shape
         queries, keys, size = self._queries, self._keys, self._head_size
         heads = layer.qkv(normed).view(batch, run, -1, size).transpose(1, 2)
@@ -142,32 +142,32 @@ class LlamaForward:
         turned = turned * step.cos + swapped * step.sin
         query, key, value = turned[:, :queries], turned[:, queries:], heads[:, queries + keys :]
         if len(step.groups) == 1 and step.groups[0].new == run:
-            return self._attend_group(query, key, value, held, step.groups[0])
-        found = normed.new_zeros(batch, run, queries * size)  # behind a row's new tokens: nothing
+            return self._attend_group(query, key, value, cached, step.groups[0])
+        output = normed.new_zeros(batch, run, queries * size)  # behind a row's new tokens: nothing
         for group in step.groups:
             part = group.rows, slice(None), slice(group.new)
-            found[group.rows, part[2]] = self._attend_group(
-                query[part], key[part], value[part], held, group
+            output[group.rows, part[2]] = self._attend_group(
+                query[part], key[part], value[part], cached, group
             )
-        return found
+        return output
 
     def _attend_group(
-        self, query: Tensor, key: Tensor, value: Tensor, held: GrowingLayer, group: _Group
+        self, query: Tensor, key: Tensor, value: Tensor, cached: GrowingLayer, group: _RowGroup
     ) -> Tensor:
-        """Attend to what a group of rows holds and gets: [rows, H, new, D] -> [rows, new, Hq D]."""
-        assert held.keys is not None and held.values is not None
-        held.keys[group.rows, :, group.first : group.end] = key
-        held.values[group.rows, :, group.first : group.end] = value
-        key = held.keys[group.rows, :, : group.end]
-        value = held.values[group.rows, :, : group.end]
+        """Attend to old and new slots of a group: [rows, H, new, D] -> [rows, new, Hq D]."""
+        assert cached.keys is not None and cached.values is not None
+        cached.keys[group.rows, :, group.first : group.end] = key
+        cached.values[group.rows, :, group.first : group.end] = value
+        key = cached.keys[group.rows, :, : group.end]
+        value = cached.values[group.rows, :, : group.end]
         rows, queries, new, size = query.shape
         groups = queries // key.shape[1]
         if new == 1:
             # the queries that share a key head stand as rows under it: nothing is repeated
             packed = query.reshape(rows, -1, groups, size)
-            found = F.scaled_dot_product_attention(packed, key, value, scale=self._scale)
-            return found.reshape(rows, 1, queries * size)
-        found = F.scaled_dot_product_attention(
+            output = F.scaled_dot_product_attention(packed, key, value, scale=self._scale)
+            return output.reshape(rows, 1, queries * size)
+        output = F.scaled_dot_product_attention(
             query,
             key.repeat_interleave(groups, 1) if groups > 1 else key,
             value.repeat_interleave(groups, 1) if groups > 1 else value,
@@ -175,12 +175,12 @@ class LlamaForward:
             is_causal=group.mask is None,
             scale=self._scale,
         )  # [rows, Hq, new, D]
-        return found.transpose(1, 2).reshape(rows, new, queries * size)
+        return output.transpose(1, 2).reshape(rows, new, queries * size)
 
 
-def _groups(lengths: Sequence[int], new: Sequence[int], like: Tensor) -> list[_Group]:
-    """Part a batch whose rows hold `lengths` slots and get `new` ones; masks are as `like` is."""
-    groups: list[_Group] = []
+def _groups(lengths: Sequence[int], new: Sequence[int], like: Tensor) -> list[_RowGroup]:
+    """Divide a batch whose rows have `lengths` slots and get `new`; masks are typed as `like`."""
+    groups: list[_RowGroup] = []
     start = 0
     for (first, count), rows in groupby(zip(lengths, new, strict=True)):
         stop = start + len(list(rows))
@@ -190,13 +190,13 @@ def _groups(lengths: Sequence[int], new: Sequence[int], like: Tensor) -> list[_G
             slots = torch.arange(end, device=like.device)
             hide = slots > slots[first:, None]  # [new, end]
             mask = like.new_zeros(count, end).masked_fill_(hide, -torch.inf)
-        groups.append(_Group(slice(start, stop), first, end, mask))
+        groups.append(_RowGroup(slice(start, stop), first, end, mask))
         start = stop
     return groups
 
 
 def _fits(text_model: Any) -> bool:
-    """Whether all is as this file computes it: kind, no window, one device, nothing hooked in."""
+    """Whether this file computes a text model: its kind, no window, one device, no hooks."""
     config = text_model.config
     kinds = getattr(config, "layer_types", None)
     windowed = getattr(config, "sliding_window", None) if kinds is None else None

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import islice
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL.Image import Image
 
-from vqa.answering import Answer, Request, Seconds
-from vqa.engine.choices import Scoring, by_prompt, choice
-from vqa.engine.counts import Counts
-from vqa.engine.decoding import Decoding, Row
-from vqa.engine.features import Features
-from vqa.engine.memory import Prefixes
+from vqa.answering import Answer, Request, SamplingParams, Seconds
+from vqa.engine.beam_search import BeamDecoder
+from vqa.engine.choice_scoring import ChoiceScorer, encode_choice, group_by_prompt
+from vqa.engine.completion import answer_of, check_context, damage, end_ids, failures_explained
+from vqa.engine.continuous_batch import ContinuousBatch
+from vqa.engine.decoding import BatchDecoder, PromptedSequence
+from vqa.engine.detokenizer import IncrementalDetokenizer
+from vqa.engine.image_tokens import ImageTokenCache, encoder_view
 from vqa.engine.prefill import Prefill
-from vqa.engine.prompt import PictureIdentity, Prompt, prepare
+from vqa.engine.prefix_cache import PrefixCache
+from vqa.engine.prompt import ImageFingerprints, Prompt, encode_request
+from vqa.engine.sampling import Sampler, completion_limit
+from vqa.engine.stats import EngineStats
 from vqa.engine.text_model import TextModel
-from vqa.engine.text_stream import TextStream, readable
-from vqa.engine.view import view
-from vqa.errors import InputError, VQAError
-from vqa.prompts import end_of_turn_ids
-from vqa.room import memory_is_full
+from vqa.errors import InputError, NotFiniteError, VQAError
+from vqa.inputs.hints import joined_blocks, names_block, with_hints
+from vqa.utils import fingerprint
 
 if TYPE_CHECKING:
-    from vqa.checkpoints import Loaded
+    from vqa.models.checkpoints import LoadedModel
+    from vqa.reading import TextReader
+
+
+_Decoder = TypeVar("_Decoder", BatchDecoder, BeamDecoder, BatchDecoder | BeamDecoder)
 
 
 @dataclass
-class _Clock:
+class _Timer:
     began: float
     encode: float = 0.0
     first_token: float = 0.0
@@ -45,58 +53,66 @@ class _Clock:
 class LocalEngine:
     """An `Answerer` over a loaded model. Any thread may call it; calls take turns at each token.
 
-    The features of pictures (up to `feature_bytes`) and the keys and values of what was asked and
-    answered (up to `prefix_bytes`) are kept: the next question about the same pictures and the next
-    turn of a conversation run no encoder and only their new tokens. `counts` tells what was run.
+    The image tokens of pictures (up to `feature_bytes`) and the keys and values of prompts and
+    completions (up to `prefix_bytes`) are cached: the next question about the same pictures and
+    the next turn of a conversation run no encoder and only their new tokens. `stats` counts what
+    was run.
     """
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedModel,
         *,
         max_batch: int = 16,
         feature_bytes: int = 256 << 20,
         prefix_bytes: int = 1 << 30,
+        reader: TextReader | None = None,
     ) -> None:
-        self.loaded = loaded  # for what looks inside, as vqa.explain
+        self.loaded = loaded  # for what reads the model itself, as vqa.explain
         self.name = loaded.name
-        self.counts = Counts()
+        self.stats = EngineStats()
         self._processor: Any = loaded.processor
         self._max_batch = max_batch
-        self._identities = PictureIdentity()
+        self._fingerprints = ImageFingerprints()
         self._text = TextModel(loaded.model)
-        self._features = Features(loaded.model, loaded.processor, self.counts, feature_bytes)
-        self._prefixes = Prefixes(prefix_bytes)
-        self._prefill = Prefill(self._text, self._features, self._prefixes, self.counts)
-        self._scoring = Scoring(self._text, self._prefill, self._prefixes, self.counts, max_batch)
-        self._ends = _ends(loaded)
-        self._turn = threading.Lock()
+        self._image_tokens = ImageTokenCache(
+            loaded.model, loaded.processor, self.stats, feature_bytes, loaded.classifier
+        )
+        self._prefixes = PrefixCache(prefix_bytes)
+        self._prefill = Prefill(self._text, self._image_tokens, self._prefixes, self.stats)
+        self._score = ChoiceScorer(self._text, self._prefill, self._prefixes, self.stats, max_batch)
+        self._reader = reader
+        self._ends = end_ids(loaded)
+        self._lock = threading.Lock()
 
     @property
     def identity(self) -> str:
-        """What answers depend on, as `Loaded.identity`; large weights take seconds at first."""
-        return self.loaded.identity
+        """What answers depend on: the weights, seconds of hashing at first, and what is read."""
+        if self._reader is None:
+            return self.loaded.identity
+        return fingerprint.of_json([self.loaded.identity, self._reader.identity])
 
     def answer(
         self, requests: Sequence[Request], cancel: threading.Event | None = None
     ) -> list[Answer]:
-        """Answer all requests, in their order, `max_batch` at a time.
+        """Answer all requests, in their order, `max_batch` at a time, or as many beams.
 
         Once `cancel` is set, unfinished answers end at the next token. Raises InputError where a
-        conversation is empty, ends with an answer or is longer than the model's context.
+        conversation is empty, ends with an answer or is longer than the model's context, and
+        NotFiniteError where the model's numbers for one of them are NaN or infinite.
         """
         began = perf_counter()
-        prompts = self._prepare(requests)
+        hints = [self._hints(request) for request in requests]
+        requests = self.with_hints(requests)
+        prompts = [self._encode(request) for request in requests]
         answers: dict[int, Answer] = {}
-        for start in range(0, len(requests), self._max_batch):
-            part = range(start, min(start + self._max_batch, len(requests)))
+        for part in self._batches(requests):
             order = sorted(part, key=lambda i: len(prompts[i]))  # equal lengths run together
-            rows = self._rows([prompts[i] for i in order], [requests[i] for i in order])
-            clock = _Clock(perf_counter() if start else began)
-            for _ in self._run(rows, clock, cancel):
-                pass
-            for i, row in zip(order, rows, strict=True):
-                answers[i] = self._answer(row, clock.seconds())
+            sequences = [self._begin(prompts[i], requests[i]) for i in order]
+            timer = _Timer(perf_counter() if answers else began)
+            self._decode(sequences, requests[order[0]].settings, timer, cancel)
+            for i, sequence in zip(order, sequences, strict=True):
+                answers[i] = self.answer_of(sequence, timer.seconds(), hints[i])
         return [answers[i] for i in range(len(requests))]
 
     def stream(
@@ -104,140 +120,215 @@ class LocalEngine:
     ) -> Iterator[str | Answer]:
         """Yield pieces of text, which joined are the answer's text, and last the `Answer`.
 
-        Raises InputError as `answer` does, at the first piece.
+        An answer by beam search comes in one piece. Raises InputError as `answer` does, at the
+        first piece, and NotFiniteError at any.
         """
-        clock = _Clock(perf_counter())
-        rows = self._rows(self._prepare([request]), [request])
-        text = TextStream(self._processor.tokenizer)
-        for _ in self._run(rows, clock, cancel):
-            piece = "" if rows[0].finish == "stop" else text.add(rows[0].ids[-1])
-            if piece:
-                yield piece
-        rest = text.rest()
-        if rest:
-            yield rest
-        yield self._answer(rows[0], clock.seconds())
+        if request.settings.num_beams > 1:
+            (answer,) = self.answer([request], cancel)
+            yield from filter(None, (answer.text, answer))
+            return
+        if cancel is not None and cancel.is_set():
+            sequence, hints = self.begin(request)
+            yield self.answer_of(sequence, Seconds(), hints)
+            return
+        batch = self.open_batch()
+        events = batch.add({0: request})
+        while True:
+            for _, event in events:
+                if isinstance(event, VQAError):
+                    raise event
+                if isinstance(event, Answer):
+                    yield event
+                    return
+                if event.text:
+                    yield event.text
+            if cancel is not None and cancel.is_set():
+                yield batch.cancel(0)
+                return
+            events = batch.step()
 
-    def choose(
+    def open_batch(self) -> ContinuousBatch:
+        """Make an empty batch, to which requests are added while others are being answered."""
+        return ContinuousBatch(self)
+
+    def score_choices(
         self, requests: Sequence[Request], choices: Sequence[Sequence[str]]
     ) -> list[list[float]]:
-        """Natural logarithm of the probability of each of `choices[i]` as the answer to request i.
+        """Compute the log probability of each of `choices[i]` as the answer to request i.
 
-        Each is taken as the whole answer, the end of turn included. Raises InputError as `answer`
-        does, also where a choice does not fit into the model's context.
+        Each is taken as the whole answer, the end of turn included. Raises InputError and
+        NotFiniteError as `answer` does, InputError also where a choice does not fit into the
+        model's context.
         """
-        found = [
-            choice(self._processor, request, prompt, text)
+        requests = self.with_hints(requests)
+        encoded = [
+            encode_choice(self._processor, request, prompt, text)
             for request, prompt, texts in zip(
-                requests, self._prepare(requests), choices, strict=True
+                requests, map(self._encode, requests), choices, strict=True
             )
             for text in texts
         ]
         context = self._text.context
-        longest = max(map(len, found), default=0)
+        longest = max(map(len, encoded), default=0)
         if context is not None and longest > context:
             raise InputError(
                 f"The conversation with a choice takes {longest} tokens; the model holds "
                 f"{context}: use fewer pictures, a shorter text or shorter choices."
             )
-        groups = by_prompt(found)
-        scores = [0.0] * len(found)
+        groups = group_by_prompt(encoded)
+        scores = [0.0] * len(encoded)
         for start in range(0, len(groups), self._max_batch):
             part = groups[start : start + self._max_batch]
-            with self._turn, _full_memory():
-                scored = self._scoring([[found[number] for number in group] for group in part])
+            with self._lock, failures_explained(lambda: self.damage):
+                scored = self._score([[encoded[index] for index in group] for group in part])
             for group, values in zip(part, scored, strict=True):
-                for number, value in zip(group, values, strict=True):
-                    scores[number] = value
-        each = iter(scores)
-        return [list(islice(each, len(texts))) for texts in choices]
+                for index, value in zip(group, values, strict=True):
+                    if math.isnan(value):
+                        raise NotFiniteError(self.damage)
+                    scores[index] = value
+        rest = iter(scores)
+        return [list(islice(rest, len(texts))) for texts in choices]
 
-    def view(self, picture: Image) -> Image:
-        """The picture after the resizing and cropping that the encoder's picture goes through."""
-        return view(self._processor.image_processor, picture)
+    def with_hints(self, requests: Sequence[Request]) -> list[Request]:
+        """Put what is known of each picture before the questions about it.
 
-    def forget(self) -> None:
-        """Drop all kept features, keys and values."""
-        with self._turn:
-            self._features.clear()
-            self._prefixes.clear()
-
-    def _run(
-        self, rows: list[Row], clock: _Clock, cancel: threading.Event | None
-    ) -> Iterator[None]:
-        """Choose tokens, yielding after each, until all rows have finished."""
-        with _full_memory():
-            if cancel is not None and cancel.is_set():
-                for row in rows:
-                    row.finish = "cancelled"
-                return
-            with self._turn:
-                before = self.counts.encoder_seconds
-                filled = self._prefill([row.prompt for row in rows])
-                decoding = Decoding(
-                    self._text, self._prefixes, self.counts, filled, rows, self._ends
-                )
-                decoding.choose()
-                clock.encode = self.counts.encoder_seconds - before
-            clock.first_token = perf_counter() - clock.began
-            yield
-            while decoding.active:
-                with self._turn:
-                    if cancel is not None and cancel.is_set():
-                        decoding.cancel()
-                        return
-                    decoding.advance()
-                    decoding.choose()
-                yield
-
-    def _prepare(self, requests: Sequence[Request]) -> list[Prompt]:
-        prompts = prepare(self._processor, requests, self._identities)
-        context = self._text.context
-        for prompt in prompts:
-            if context is not None and len(prompt) >= context:
-                raise InputError(
-                    f"The conversation takes {len(prompt)} tokens, {int(prompt.is_image.sum())} of "
-                    f"them for pictures; the model holds {context}: use fewer pictures, a shorter "
-                    "text, or begin a new conversation."
-                )
-        return prompts
-
-    def _rows(self, prompts: Sequence[Prompt], requests: Sequence[Request]) -> list[Row]:
+        That is what the encoder's classifier names, for a model that was trained with hints, and
+        what the picture says, for an engine that reads.
+        """
+        self._blocks([image for request in requests for image in request.images])
         return [
-            Row.of(prompt, request.settings, self._text.context)
-            for prompt, request in zip(prompts, requests, strict=True)
+            replace(request, messages=with_hints(request.messages, self._blocks(request.images)))
+            for request in requests
         ]
 
-    def _answer(self, row: Row, seconds: Seconds) -> Answer:
-        finish = row.finish or "cancelled"
-        ids = row.ids[:-1] if finish == "stop" else row.ids
-        return Answer(
-            text=readable(self._processor.tokenizer, ids),
-            finish=finish,
-            probability=row.probability,
-            image_tokens=int(row.prompt.is_image.sum()),
-            prompt_tokens=len(row.prompt),
-            new_tokens=len(row.ids),
-            seconds=seconds,
+    def _hints(self, request: Request) -> tuple[str, ...]:
+        blocks = self._blocks(request.images)
+        return blocks if any(blocks) else ()
+
+    def _blocks(self, images: Sequence[Image]) -> tuple[str, ...]:
+        """Write the block of each picture; encode and read what is not cached."""
+        names, text = [""] * len(images), [""] * len(images)
+        if self.loaded.classifier is not None:
+            keys = [self._fingerprints.of(image) for image in images]
+            with self._lock, failures_explained(lambda: self.damage):
+                encoded = self._image_tokens.encode(dict(zip(keys, images, strict=True)))
+            names = [names_block(encoded[key].names) for key in keys]
+        if self._reader is not None:
+            text = [self._reader.block(image) for image in images]
+        return tuple(map(joined_blocks, names, text))
+
+    def encoder_view(self, picture: Image) -> Image:
+        """Resize and crop a picture as the encoder's input is."""
+        return encoder_view(self._processor.image_processor, picture)
+
+    def clear_caches(self) -> None:
+        """Drop all cached image tokens, keys and values."""
+        with self._lock:
+            self._image_tokens.clear()
+            self._prefixes.clear()
+
+    def _batches(self, requests: Sequence[Request]) -> Iterator[list[int]]:
+        """Part requests into batches that are decoded alike, of `max_batch` rows."""
+        alike: dict[tuple[int, float], list[int]] = {}
+        for i, request in enumerate(requests):
+            settings = request.settings
+            alike.setdefault((settings.num_beams, settings.length_penalty), []).append(i)
+        for (num_beams, _), part in alike.items():
+            size = max(1, self._max_batch // num_beams)
+            yield from (part[start : start + size] for start in range(0, len(part), size))
+
+    def _decode(
+        self,
+        sequences: list[PromptedSequence],
+        settings: SamplingParams,
+        timer: _Timer,
+        cancel: threading.Event | None,
+    ) -> None:
+        """Choose tokens until all sequences have finished, or `cancel` is set."""
+        if cancel is not None and cancel.is_set():
+            for sequence in sequences:
+                sequence.finish_reason = "cancelled"
+            return
+        before = self.stats.encoder_seconds
+        kind: Callable[..., BatchDecoder | BeamDecoder] = BatchDecoder
+        if settings.num_beams > 1:
+            kind = partial(
+                BeamDecoder, num_beams=settings.num_beams, length_penalty=settings.length_penalty
+            )
+        decoder, failed = self._prefilled(kind, sequences)
+        timer.encode = self.stats.encoder_seconds - before
+        timer.first_token = perf_counter() - timer.began
+        while not failed and decoder.unfinished:
+            if cancel is not None and cancel.is_set():
+                with self._lock:
+                    decoder.cancel()
+                return
+            failed = self.advance(decoder)
+        if failed:
+            raise NotFiniteError(self.damage)
+
+    def begin(self, request: Request) -> tuple[PromptedSequence, tuple[str, ...]]:
+        """Encode a request, for `prefill`; the hints in it.
+
+        Raises InputError as `answer` does, and for beam search: beams are not decoded together with
+        sequences that come and go.
+        """
+        if request.settings.num_beams > 1:
+            raise InputError("`num_beams`: in a continuous batch answers are greedy or sampled.")
+        hints = self._hints(request)
+        (request,) = self.with_hints([request])
+        return self._begin(self._encode(request), request), hints
+
+    def prefill(
+        self, sequences: Sequence[PromptedSequence]
+    ) -> tuple[BatchDecoder, list[PromptedSequence]]:
+        """Run the prompts and choose first tokens; the sequences whose numbers are not finite."""
+        return self._prefilled(BatchDecoder, sequences)
+
+    def _prefilled(
+        self, kind: Callable[..., _Decoder], sequences: Sequence[PromptedSequence]
+    ) -> tuple[_Decoder, list[PromptedSequence]]:
+        with self._lock, failures_explained(lambda: self.damage):
+            prefilled = self._prefill([sequence.prompt for sequence in sequences])
+            decoder = kind(self._text, self._prefixes, self.stats, prefilled, sequences, self._ends)
+            return decoder, decoder.sample()
+
+    def advance(self, decoder: BatchDecoder | BeamDecoder) -> list[PromptedSequence]:
+        """Choose a further token of each unfinished sequence; return those that fail as above."""
+        with self._lock, failures_explained(lambda: self.damage):
+            decoder.advance()
+            return decoder.sample()
+
+    def end(self, decoder: BatchDecoder, sequences: Collection[PromptedSequence]) -> None:
+        """End unfinished sequences where they are."""
+        with self._lock:
+            decoder.cancel(sequences)
+
+    def detokenizer(self) -> IncrementalDetokenizer:
+        """Make a detokenizer for one completion."""
+        return IncrementalDetokenizer(self._processor.tokenizer)
+
+    def _encode(self, request: Request) -> Prompt:
+        prompt = encode_request(self._processor, request, self._fingerprints)
+        check_context(len(prompt), int(prompt.is_image.sum()), self._text.context)
+        return prompt
+
+    def _begin(self, prompt: Prompt, request: Request) -> PromptedSequence:
+        return PromptedSequence(
+            completion_limit(request.settings, len(prompt), self._text.context),
+            Sampler.of(request.settings),
+            prompt=prompt,
         )
 
+    def answer_of(
+        self, sequence: PromptedSequence, seconds: Seconds, hints: tuple[str, ...]
+    ) -> Answer:
+        """Make the answer of a sequence, wherever it has ended."""
+        prompt = sequence.prompt
+        pictures = int(prompt.is_image.sum())
+        return answer_of(sequence, self._processor.tokenizer, seconds, pictures, len(prompt), hints)
 
-def _ends(loaded: Loaded) -> frozenset[int]:
-    """Ids that end an answer: the prompt's ends of turn, and those the checkpoint itself names."""
-    named = loaded.model.generation_config.eos_token_id
-    listed = named if isinstance(named, list) else [] if named is None else [named]
-    return frozenset([*end_of_turn_ids(loaded.processor), *listed])
-
-
-@contextmanager
-def _full_memory() -> Iterator[None]:
-    """Say what to do where the memory of the device is full."""
-    try:
-        yield
-    except Exception as error:
-        if not memory_is_full(error):
-            raise
-        raise VQAError(
-            "The memory is full: ask fewer questions at once, use a smaller or "
-            "quantized model, or the CPU."
-        ) from error
+    @cached_property
+    def damage(self) -> str:
+        """Name the weight that is not finite, if one is; all weights are read for it, once."""
+        return damage(self.loaded.model)

@@ -1,17 +1,17 @@
-"""A conversation as the engine handles it: ids, pictures, and what makes prefixes equal."""
+"""Conversations as the engine handles them: ids, pictures, and what makes prefixes equal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import ref
 
 import numpy as np
 
-from vqa import fingerprint
 from vqa.answering import Request
-from vqa.prompts import encode
+from vqa.inputs.prompts import count_image_tokens, encode
+from vqa.utils import fingerprint
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """An encoded conversation, or the beginning of one.
+    """The token ids of a conversation, or of its beginning, and the pictures in it.
 
     `identity` is the token ids, with a negative number for each image token that stands for the
     content of its picture and the place in it: equal identities have equal keys and values.
@@ -46,44 +46,43 @@ class Prompt:
         )
 
 
-class PictureIdentity:
+class ImageFingerprints:
     """Fingerprints of picture objects, computed once for each: hashing a photo takes some 30 ms.
 
     Pictures in messages must not be changed in place, as messages themselves cannot.
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[ref[Image.Image], str]] = {}
+        self._cache: dict[int, tuple[ref[Image.Image], str]] = {}  # by the object's id
 
     def of(self, image: Image.Image) -> str:
-        """Fingerprint of a picture's content."""
+        """Return the fingerprint of a picture's content."""
         number = id(image)
-        found = self._known.get(number)
-        if found is not None and found[0]() is image:
-            return found[1]
+        entry = self._cache.get(number)
+        if entry is not None and entry[0]() is image:
+            return entry[1]
         value = fingerprint.of_image(image)
-        known = self._known  # the object's end removes it: another one may get its id
-        self._known[number] = (ref(image, lambda _: known.pop(number, None)), value)
+        cache = self._cache  # the object's end removes it: another one may get its id
+        cache[number] = (ref(image, lambda _: cache.pop(number, None)), value)
         return value
 
 
-def prepare(
-    processor: LlavaProcessor, requests: Sequence[Request], identities: PictureIdentity
-) -> list[Prompt]:
-    """Encode requests. Raises InputError where a conversation cannot be put into the template."""
-    return [_prepare(processor, request, identities) for request in requests]
-
-
-def _prepare(processor: LlavaProcessor, request: Request, identities: PictureIdentity) -> Prompt:
+def encode_request(
+    processor: LlavaProcessor, request: Request, fingerprints: ImageFingerprints
+) -> Prompt:
+    """Encode a request. Raises InputError where the template does not take its conversation."""
     encoded = encode(processor, request.messages, add_generation_prompt=True)
-    images = [image for message in request.messages for image in message.images]
-    pictures = tuple(identities.of(image) for image in images)
+    images = request.images
+    pictures = tuple(fingerprints.of(image) for image in images)
     ids = np.array(encoded.input_ids, dtype=np.int64)
     is_image = ids == processor.image_token_id
     identity = ids.copy()
     if pictures:
         # 56 bits of each picture's hash; consecutive numbers for the places within it
-        bases = np.array([int(value[:14], 16) for value in pictures], dtype=np.int64)
-        each = int(is_image.sum()) // len(pictures)
-        identity[is_image] = -1 - (bases[:, None] + np.arange(each)[None, :]).reshape(-1)
+        counts = count_image_tokens(processor, images)
+        places = [
+            int(value[:14], 16) + np.arange(count, dtype=np.int64)
+            for value, count in zip(pictures, counts, strict=True)
+        ]
+        identity[is_image] = -1 - np.concatenate(places)
     return Prompt(ids, identity, is_image, pictures, dict(zip(pictures, images, strict=True)))

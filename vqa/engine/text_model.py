@@ -1,4 +1,4 @@
-"""A LLaVA model's language model as the engine runs it: embeddings in, states and logits out."""
+"""A LLaVA's language model as the engine runs it: embeddings in, states and logits out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vqa.engine.keys_values import KeyValues
+from vqa.engine.kv_cache import KVCache
 from vqa.engine.llama import LlamaForward
 from vqa.errors import InputError
 
@@ -47,13 +47,13 @@ class TextModel:
         self.context: int | None = getattr(config, "max_position_embeddings", None)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Embeddings [..., Dt] of ids [...], which may lie on any device."""
+        """Look up the embeddings [..., Dt] of ids [...], which may lie on any device."""
         embedded: Tensor = self._embedding(ids.to(self._embedding.weight.device))
         return embedded
 
     @torch.inference_mode()
-    def forward(self, embeds: Tensor, cache: KeyValues, new: Sequence[int]) -> Tensor:
-        """Run the first `new[i]` of each row of `embeds` [B, n, Dt] behind what `cache` holds.
+    def forward(self, embeds: Tensor, cache: KVCache, new: Sequence[int]) -> Tensor:
+        """Run the first `new[i]` of each row of `embeds` [B, n, Dt] behind the slots of `cache`.
 
         Returns the logits of each row's last token [B, V] in float32.
         """
@@ -65,8 +65,8 @@ class TextModel:
         return self.logits(last)
 
     @torch.inference_mode()
-    def states(self, embeds: Tensor, cache: KeyValues, new: Sequence[int]) -> list[Tensor]:
-        """Run the same; returns the states of each row's new tokens [new[i], Dt]."""
+    def states(self, embeds: Tensor, cache: KVCache, new: Sequence[int]) -> list[Tensor]:
+        """Run the same, and return the states of each row's new tokens [new[i], Dt]."""
         if self._llama is None:
             return self._by_row(embeds, cache, new)
         states = self._llama.states(embeds, cache, new)  # [B, n, Dt]
@@ -74,12 +74,12 @@ class TextModel:
 
     @torch.inference_mode()
     def logits(self, states: Tensor) -> Tensor:
-        """Logits [B, V] in float32 of the tokens behind states [B, Dt]."""
+        """Compute the logits [B, V] in float32 of the tokens behind states [B, Dt]."""
         with _streaming_products(states):
             logits: Tensor = self._head(states)
         return logits.float()
 
-    def _by_row(self, embeds: Tensor, cache: KeyValues, new: Sequence[int]) -> list[Tensor]:
+    def _by_row(self, embeds: Tensor, cache: KVCache, new: Sequence[int]) -> list[Tensor]:
         rows = cache.split(max(cache.lengths) + embeds.shape[1])
         states = []
         for row, part, count in zip(rows, embeds, new, strict=True):

@@ -1,4 +1,4 @@
-"""What can be reached without looking at the picture, from the answers of the data alone."""
+"""Baselines that do not see the picture, from the answers of the data alone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa.data.example import Example
-from vqa.data.wording import plain
+from vqa.data.example import Example, fold
 
 
 def commonest_answer(answers: Sequence[Sequence[str]]) -> str:
-    """The answer that most rows accept; of several, the one that comes first."""
+    """Return the answer that most rows accept; of several, the one that comes first."""
     poll = _Poll()
     for accepted in answers:
         poll.add(0, accepted)
@@ -21,19 +20,19 @@ def commonest_answer(answers: Sequence[Sequence[str]]) -> str:
 
 
 def question_only(examples: Sequence[Example], clusters: NDArray[np.int64]) -> list[str]:
-    """For each row the answer that most rows with the same question accept, on other pictures.
+    """Answer each row with what most rows with the same question accept, on other pictures.
 
-    `clusters` [R] are those of `vqa.evaluation.statistics`: what the row's own picture is asked is
-    left out. Where no other picture is asked the question, it is the commonest answer of all other
+    `clusters` [R] are those of `vqa.evaluation.statistics`: rows about the same picture are left
+    out. Where no other picture is asked the question, it is the commonest answer of all other
     pictures; with a single picture it is empty.
     """
     of_all = _Poll()
     polls: defaultdict[str, _Poll] = defaultdict(_Poll)
     for example, cluster in zip(examples, clusters.tolist(), strict=True):
         of_all.add(cluster, example.answers)
-        polls[plain(example.question)].add(cluster, example.answers)
+        polls[fold(example.question)].add(cluster, example.answers)
     return [
-        polls[plain(example.question)].winner(cluster) or of_all.winner(cluster) or ""
+        polls[fold(example.question)].winner(cluster) or of_all.winner(cluster) or ""
         for example, cluster in zip(examples, clusters.tolist(), strict=True)
     ]
 
@@ -49,34 +48,34 @@ class _Poll:
         self._winners: dict[int | None, str | None] = {}
 
     def add(self, cluster: int, answers: Sequence[str]) -> None:
-        """A row's votes: 1 for each answer; of ten raters' answers less for what fewer said."""
-        counts = Counter(map(plain, answers))
+        """Add a row's votes: 1 for each answer; of ten raters' answers less for rarer ones."""
+        counts = Counter(map(fold, answers))
         for answer in answers:
-            self._spellings[plain(answer)][answer] += 1
+            self._spellings[fold(answer)][answer] += 1
         most = max(counts.values(), default=1)
-        own = self._of.setdefault(cluster, defaultdict(float))
+        of_cluster = self._of.setdefault(cluster, defaultdict(float))
         for answer, count in counts.items():
             self._all[answer] += count / most
-            own[answer] += count / most
+            of_cluster[answer] += count / most
 
     def winner(self, without: int | None = None) -> str | None:
-        """The answer with most votes; None where nobody has voted."""
+        """Return the answer with most votes; None where nobody has voted."""
         if without not in self._winners:
-            self._ranked = self._ranked or sorted(self._all.items(), key=lambda votes: -votes[1])
-            own: Mapping[str, float] = {} if without is None else self._of.get(without, {})
-            answer = _first_without(self._ranked, own)
+            self._ranked = self._ranked or sorted(self._all.items(), key=lambda pair: -pair[1])
+            votes: Mapping[str, float] = {} if without is None else self._of.get(without, {})
+            answer = _first_without(self._ranked, votes)
             spelled = self._spellings[answer].most_common(1)[0][0] if answer is not None else None
             self._winners[without] = spelled
         return self._winners[without]
 
 
-def _first_without(ranked: Sequence[tuple[str, float]], own: Mapping[str, float]) -> str | None:
-    """The best of answers in falling order of votes, once `own` votes are taken away."""
+def _first_without(ranked: Sequence[tuple[str, float]], without: Mapping[str, float]) -> str | None:
+    """Return the best of answers in falling order of votes, once votes `without` are subtracted."""
     best, most = None, 1e-9  # what subtracting leaves of nothing is below
     for answer, votes in ranked:
         if votes <= most:  # no later one can have more
             break
-        left = votes - own.get(answer, 0.0)
+        left = votes - without.get(answer, 0.0)
         if left > most:
             best, most = answer, left
     return best

@@ -1,4 +1,4 @@
-"""Whether an answer's probability tells how good it is, and below which one to say "not sure"."""
+"""Calibration of answers' probabilities, and the one below which to answer "not sure"."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _POINTS = 100  # of the curve
 
 
 @dataclass(frozen=True)
-class Bin:
+class CalibrationBin:
     """Answers of similar probability."""
 
     count: int
@@ -23,23 +23,23 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How probabilities and scores go together. All are fractions, from 0 to 1."""
+    """Agreement of probabilities with scores. All are fractions, from 0 to 1."""
 
     count: int  # answers that have a probability
     mean_probability: float
     mean_score: float
     expected_calibration_error: float  # over `bins` of equal count (Naeini et al. 2015)
-    bins: tuple[Bin, ...]
+    bins: tuple[CalibrationBin, ...]
     risk_coverage_area: float  # mean risk over all coverages; less is better (Geifman et al. 2019)
     risk_coverage: tuple[tuple[float, float], ...]  # share answered, 1 - mean score of these
-    threshold: float | None  # of "not sure"; None: nothing is worth saying, 0: everything is
+    threshold: float | None  # of "not sure"; None: no answer is worth giving, 0: every one is
     coverage: float  # share of answers with at least the threshold
     score_above: float | None  # their mean score
     score_below: float | None  # of the others
 
 
-def calibration(probabilities: Array, scores: Array) -> Calibration:
-    """Calibration of N answers: probabilities [N] and scores [N], N at least 1.
+def compute_calibration(probabilities: Array, scores: Array) -> Calibration:
+    """Compute the calibration of N answers: probabilities [N] and scores [N], N at least 1.
 
     Answers of equal probability always stay together, so that the order of rows changes nothing.
     The threshold is the one that gains most where a right answer counts +1, a wrong one -1 and "not
@@ -50,18 +50,18 @@ def calibration(probabilities: Array, scores: Array) -> Calibration:
     counts = np.bincount(index)[::-1]  # [L], of falling probability
     totals = np.bincount(index, scores)[::-1]  # [L]
     levels = levels[::-1]
-    kept = counts.cumsum()  # [L]
+    answered = counts.cumsum()  # [L]
     right = totals.cumsum()  # [L]
 
     each = np.repeat(totals / counts, counts)  # [N]
     risks = 1 - each.cumsum() / np.arange(1, number + 1)  # [N]
-    shown = np.unique(np.linspace(0, number - 1, min(number, _POINTS)).round().astype(int))
+    points = np.unique(np.linspace(0, number - 1, min(number, _POINTS)).round().astype(int))
 
     bins = _bins(probabilities, scores)
-    gain = 2 * right - kept  # [L]
+    gain = 2 * right - answered  # [L]
     best = len(gain) - 1 - int(gain[::-1].argmax())  # of equal ones the widest
     some = gain[best] > 0
-    answered = int(kept[best]) if some else 0
+    above = int(answered[best]) if some else 0
     good = float(right[best]) if some else 0.0
     return Calibration(
         number,
@@ -70,29 +70,29 @@ def calibration(probabilities: Array, scores: Array) -> Calibration:
         sum(b.count * abs(b.probability - b.score) for b in bins) / number,
         bins,
         float(risks.mean()),
-        tuple((float((i + 1) / number), float(risks[i])) for i in shown),
+        tuple((float((i + 1) / number), float(risks[i])) for i in points),
         _between(levels, best) if some else None,
-        answered / number,
-        good / answered if answered else None,
-        (float(right[-1]) - good) / (number - answered) if answered < number else None,
+        above / number,
+        good / above if above else None,
+        (float(right[-1]) - good) / (number - above) if above < number else None,
     )
 
 
-def _bins(probabilities: Array, scores: Array) -> tuple[Bin, ...]:
+def _bins(probabilities: Array, scores: Array) -> tuple[CalibrationBin, ...]:
     number = len(probabilities)
     starts = np.sort(probabilities)[np.arange(1, BINS) * number // BINS]
     index = np.searchsorted(np.unique(starts), probabilities, side="right")  # [N]
     counts = np.bincount(index)
     means = [np.bincount(index, x) / np.maximum(counts, 1) for x in (probabilities, scores)]
     return tuple(
-        Bin(int(count), float(p), float(s))
+        CalibrationBin(int(count), float(p), float(s))
         for count, p, s in zip(counts, *means, strict=True)
         if count
     )
 
 
 def _between(levels: Array, last: int) -> float:
-    """A probability between the last level that is kept and the next; 0 where all are kept."""
+    """Return a probability between the last level above the threshold and the next, else 0."""
     if last + 1 == len(levels):
         return 0.0
     low, high = float(levels[last + 1]), float(levels[last])

@@ -1,4 +1,4 @@
-"""How sure a score is: intervals by drawing pictures again, tests of two models on the same rows.
+"""Uncertainty of scores: intervals by drawing pictures again, tests of two models on the same rows.
 
 Questions about one picture are not independent, so pictures are drawn, not rows: the cluster
 bootstrap (Field and Welsh 2007). All of it works on a metric's statistics [R, K], whose sums over
@@ -24,7 +24,7 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """Two models on the same rows, in units of the metric's main value."""
 
     value: float  # the other's minus the base's
@@ -33,13 +33,13 @@ class Difference:
     detectable: float | None  # the smallest difference such rows show in four of five cases
 
 
-def clusters(examples: Sequence[Example]) -> NDArray[np.int64]:
-    """The number of each row's cluster, [R]: rows that share a picture are in the same one.
+def picture_clusters(examples: Sequence[Example]) -> NDArray[np.int64]:
+    """Number each row's cluster, [R]: rows that share a picture are in the same one.
 
-    Pictures are told apart by their names alone. A row without pictures is a cluster of its own.
+    Pictures are distinguished by their names alone. A row without pictures is a cluster of its own.
     """
     parents: list[int] = []  # of pictures, and of rows without one
-    known: dict[str, int] = {}
+    by_name: dict[str, int] = {}
 
     def root(node: int) -> int:
         while parents[node] != node:
@@ -54,26 +54,26 @@ def clusters(examples: Sequence[Example]) -> NDArray[np.int64]:
     for example in examples:
         names = [posixpath.normpath(str(image)) for image in example.images]
         for name in names:
-            if name not in known:
-                known[name] = new()
-        nodes.append(known[names[0]] if names else new())
+            if name not in by_name:
+                by_name[name] = new()
+        nodes.append(by_name[names[0]] if names else new())
         for name in names[1:]:
-            parents[root(known[name])] = root(nodes[-1])
-    found = np.array([root(node) for node in nodes], dtype=np.int64)
-    return np.unique(found, return_inverse=True)[1].reshape(-1).astype(np.int64)
+            parents[root(by_name[name])] = root(nodes[-1])
+    roots = np.array([root(node) for node in nodes], dtype=np.int64)
+    return np.unique(roots, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def cluster_sums(statistics: Array, clusters: NDArray[np.int64]) -> Array:
-    """Statistics [R, K] summed within each of C clusters, [C, K]."""
+    """Sum statistics [R, K] within each of C clusters, [C, K]."""
     number = int(clusters.max()) + 1
     columns = [np.bincount(clusters, column, minlength=number) for column in statistics.T]
     return np.stack(columns, axis=1)
 
 
-def drawn_sums(
+def bootstrap_sums(
     statistics: Array, clusters: NDArray[np.int64], draws: int, seed: int
 ) -> Array:  # [draws, K]
-    """Sums over clusters that are drawn with replacement, as many as there are.
+    """Sum over clusters that are drawn with replacement, as many as there are.
 
     The draws depend on the clusters, `draws` and `seed` alone: statistics of several models side
     by side in one array are drawn together.
@@ -91,18 +91,18 @@ def drawn_sums(
 def bootstrap(
     metric: Metric, statistics: Array, clusters: NDArray[np.int64], draws: int, seed: int
 ) -> dict[str, Array]:
-    """Each of the metric's values, [draws], over clusters drawn with replacement."""
-    return values(metric, drawn_sums(statistics, clusters, draws, seed))
+    """Compute the metric's values, each [draws], over clusters drawn with replacement."""
+    return metric_values(metric, bootstrap_sums(statistics, clusters, draws, seed))
 
 
-def values(metric: Metric, sums: Array) -> dict[str, Array]:
-    """`metric.values` of sums [..., K]; a share of nothing is NaN, without a warning."""
+def metric_values(metric: Metric, sums: Array) -> dict[str, Array]:
+    """Compute `metric.values` of sums [..., K]; a share of nothing is NaN, without a warning."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return metric.values(sums)
 
 
-def interval(drawn: Array) -> Interval | None:
-    """The middle 95 % of drawn values [draws]; None where there are none."""
+def percentile_interval(drawn: Array) -> Interval | None:
+    """Return the middle 95 % of drawn values [draws]; None where there are none."""
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn):
         return None
@@ -110,15 +110,15 @@ def interval(drawn: Array) -> Interval | None:
     return float(low), float(high)
 
 
-def paired(
+def paired_difference(
     metric: Metric,
     base: Array,
     other: Array,
     clusters: NDArray[np.int64],
     draws: int = 2000,
     seed: int = 0,
-) -> Difference:
-    """The difference of two models on the same rows, from the statistics of both, [R, K].
+) -> PairedDifference:
+    """Compare two models on the same rows, by the statistics of both, [R, K].
 
     The interval draws pictures again, both models together. The p-value is of the exchange test
     (Fisher's, by random draws): were the models equally good, each picture's answers could as well
@@ -127,32 +127,34 @@ def paired(
     main = metric.main
     both = np.concatenate([base, other], axis=1)
     sums = both.sum(0)  # [2K]
-    value = float(values(metric, sums[base.shape[1] :])[main]) - float(
-        values(metric, sums[: base.shape[1]])[main]
+    value = float(metric_values(metric, sums[base.shape[1] :])[main]) - float(
+        metric_values(metric, sums[: base.shape[1]])[main]
     )
-    p = _exchange(metric, base, other, clusters, abs(value), draws, seed)
+    p = _exchange_p(metric, base, other, clusters, abs(value), draws, seed)
     if clusters.max() == 0:
-        return Difference(value, None, p, None)
-    drawn = drawn_sums(both, clusters, draws, seed)  # [draws, 2K]
+        return PairedDifference(value, None, p, None)
+    drawn = bootstrap_sums(both, clusters, draws, seed)  # [draws, 2K]
     differences = (
-        values(metric, drawn[:, base.shape[1] :])[main]
-        - values(metric, drawn[:, : base.shape[1]])[main]
+        metric_values(metric, drawn[:, base.shape[1] :])[main]
+        - metric_values(metric, drawn[:, : base.shape[1]])[main]
     )
     finite = differences[np.isfinite(differences)]
     error = float(finite.std()) if len(finite) else 0.0
-    return Difference(value, interval(differences), p, POWER * error if error > 0 else None)
+    return PairedDifference(
+        value, percentile_interval(differences), p, POWER * error if error > 0 else None
+    )
 
 
-def _exchange(
+def _exchange_p(
     metric: Metric,
     base: Array,
     other: Array,
     clusters: NDArray[np.int64],
-    found: float,
+    difference: float,
     draws: int,
     seed: int,
 ) -> float:
-    """How often a difference of at least `found` comes from exchanging at random."""
+    """Estimate how often a difference of at least `difference` comes from exchanging at random."""
     half = cluster_sums((other - base) / 2, clusters)  # [C, K]
     half = half[np.any(half != 0, axis=1)]  # exchanging equal pictures changes nothing
     if not len(half):
@@ -161,17 +163,18 @@ def _exchange(
     random = np.random.default_rng(seed)
     away = np.empty((draws, half.shape[1]))
     for draw in range(draws):
-        kept = random.integers(2, size=len(half), dtype=np.int8)  # [C]
-        away[draw] = 2 * (kept @ half) - half.sum(0)
+        unswapped = random.integers(2, size=len(half), dtype=np.int8)  # [C]
+        away[draw] = 2 * (unswapped @ half) - half.sum(0)
     differences = (
-        values(metric, middle + away)[metric.main] - values(metric, middle - away)[metric.main]
+        metric_values(metric, middle + away)[metric.main]
+        - metric_values(metric, middle - away)[metric.main]
     )
-    as_far = ~(np.abs(differences) < found - 1e-9)
+    as_far = ~(np.abs(differences) < difference - 1e-9)
     return float((as_far.sum() + 1) / (draws + 1))
 
 
-def mcnemar(fixed: int, broken: int) -> float:
-    """The exact p-value, two-sided, of McNemar's test (1947): a binomial test of a fair coin.
+def mcnemar_p(fixed: int, broken: int) -> float:
+    """Compute the exact p-value, two-sided, of McNemar's test (1947): a fair coin's binomial test.
 
     Of rows that are right or wrong, `fixed` became right and `broken` wrong.
     """
@@ -187,8 +190,8 @@ def mcnemar(fixed: int, broken: int) -> float:
     return min(1.0, 2 * math.fsum(map(math.exp, terms)))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for being several, in their order (Holm 1979)."""
+def holm_correction(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values for being several, in their order (Holm 1979)."""
     number = len(p_values)
     corrected = [0.0] * number
     highest = 0.0

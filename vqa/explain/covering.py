@@ -10,70 +10,71 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vqa.answering import Choosing, Request
+from vqa.answering import Request, SupportsChoices
+from vqa.errors import InputError
 from vqa.explain.regions import Region
 
 Mask = NDArray[np.bool_]
-Progress = Callable[[int], None]  # called with how many pictures have just been looked at
+Progress = Callable[[int], None]  # called with how many more versions the answerer has read
 
-_SIDE = 512  # pixels: larger pictures are made smaller first, encoders see less anyway
+SIDE = 512  # pixels: larger pictures are made smaller first, encoders see less anyway
 _AT_ONCE = 16
 
 
-def reduced(picture: Image.Image) -> Image.Image:
-    """A copy that is quick to cover many times."""
+def downscaled(picture: Image.Image, side: int = SIDE) -> Image.Image:
+    """Copy a picture in a size that is quick to cover many times."""
     small = picture.copy()
-    small.thumbnail((_SIDE, _SIDE))
+    small.thumbnail((side, side))
     return small
 
 
-def veil(picture: Image.Image) -> Image.Image:
-    """What covers cells: the picture's mean colour. A blur would still show large things."""
+def mean_colour(picture: Image.Image) -> Image.Image:
+    """Make a cover in the picture's mean colour. A blur would still show large things."""
     red, green, blue = (int(value) for value in np.asarray(picture).mean((0, 1)))
     return Image.new("RGB", picture.size, (red, green, blue))
 
 
-def covered(picture: Image.Image, cover: Image.Image, region: Region, mask: Mask) -> Image.Image:
-    """`picture` with the cells of `region` that `mask` [rows, columns] names taken from `cover`."""
+def cover_cells(
+    picture: Image.Image, cover: Image.Image, region: Region, mask: Mask
+) -> Image.Image:
+    """Replace the cells of `region` that `mask` [rows, columns] names by those of `cover`."""
     width, height = picture.size
     rows, columns = mask.shape
     across = np.floor(_places(width, region.left, region.right) * columns).astype(int)
     down = np.floor(_places(height, region.top, region.bottom) * rows).astype(int)
     in_row, in_column = (down >= 0) & (down < rows), (across >= 0) & (across < columns)
-    chosen = mask[np.clip(down, 0, rows - 1)][:, np.clip(across, 0, columns - 1)]  # [H, W]
-    chosen = chosen & in_row[:, None] & in_column[None, :]
-    return Image.composite(cover, picture, Image.fromarray(chosen))
+    hidden = mask[np.clip(down, 0, rows - 1)][:, np.clip(across, 0, columns - 1)]  # [H, W]
+    hidden = hidden & in_row[:, None] & in_column[None, :]
+    return Image.composite(cover, picture, Image.fromarray(hidden))
 
 
-def likelihoods(
-    answerer: Choosing,
+def answer_log_probs(
+    answerer: SupportsChoices,
     request: Request,
     answer: str,
     versions: Iterable[Sequence[Image.Image]],
     progress: Progress,
 ) -> list[float]:
-    """Log probability of `answer` for each version of the request's pictures.
+    """Compute the log probability of `answer` for each version of the request's pictures.
 
     It is divided by the number of words, the end counted as one: else a long answer would be
-    unlikely whatever is covered.
+    unlikely whatever is covered. Raises InputError where the model can never give that answer.
     """
     words = len(answer.split()) + 1
-    found: list[float] = []
+    log_probs: list[float] = []
     rest = iter(versions)
     while part := list(islice(rest, _AT_ONCE)):
         requests = [with_pictures(request, pictures) for pictures in part]
-        found += [one[0] / words for one in answerer.choose(requests, [[answer]] * len(part))]
+        scores = answerer.score_choices(requests, [[answer]] * len(part))
+        log_probs += [score / words for (score,) in scores]
         progress(len(part))
-    return found
-
-
-def pictures_of(request: Request) -> list[Image.Image]:
-    """All pictures of a conversation, in order."""
-    return [image for message in request.messages for image in message.images]
+    if not np.isfinite(log_probs).all():
+        raise InputError(f"{answer[:80]!r} cannot be an answer of the model: nothing explains it.")
+    return log_probs
 
 
 def with_pictures(request: Request, pictures: Sequence[Image.Image]) -> Request:
-    """The same conversation about other pictures."""
+    """Replace the pictures of a conversation."""
     rest = iter(pictures)
     messages = tuple(
         replace(message, images=tuple(next(rest) for _ in message.images))

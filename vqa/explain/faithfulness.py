@@ -1,8 +1,8 @@
-"""How well a map tells what the answer rests on: deletion and insertion.
+"""How faithful a map is to what the answer rests on: deletion and insertion.
 
 Petsiuk, Das and Saenko 2018 (RISE, arXiv:1806.07421, section 4.3): cover the picture step by step,
-the cells that a map puts first covered first, and the answer should soon become unlikely; uncover
-it in the same order, and the answer should soon become likely. Each score is the mean probability
+the highest cells of the map first, and the answer should soon become unlikely; uncover it in the
+same order, and the answer should soon become likely. Each score is the mean probability
 over the steps: low is good for deletion, high for insertion.
 """
 
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from vqa.answering import Choosing, Request
-from vqa.explain.covering import Mask, Progress, covered, likelihoods, pictures_of, veil
-from vqa.explain.regions import Map, Region, Values
+from vqa.answering import Request, SupportsChoices
+from vqa.explain.covering import Mask, Progress, answer_log_probs, cover_cells, mean_colour
+from vqa.explain.regions import Region, RelevanceMap, Values
 
 STEPS = 8
 RANDOM = 4  # maps; their mean is what a map has to beat
 
 
 @dataclass(frozen=True)
-class Scores:
+class FaithfulnessScores:
     """Deletion (lower is better) and insertion (higher is better), 0 to 1, beside random maps."""
 
     deletion: float
@@ -32,39 +32,43 @@ class Scores:
     random_insertion: float
 
     @property
-    def tells_something(self) -> bool:
+    def better_than_random(self) -> bool:
         """Whether insertion less deletion is above that of random maps."""
         return self.insertion - self.deletion > self.random_insertion - self.random_deletion
 
 
 def faithfulness(
-    answerer: Choosing, request: Request, answer: str, maps: Sequence[Map], progress: Progress
-) -> Scores:
+    answerer: SupportsChoices,
+    request: Request,
+    answer: str,
+    maps: Sequence[RelevanceMap],
+    progress: Progress,
+) -> FaithfulnessScores:
     """Score the maps of a request's pictures together, and random maps in the same way."""
     random = np.random.default_rng(0)
     candidates = [[one.values for one in maps]]
     candidates += [[random.random(one.values.shape) for one in maps] for _ in range(RANDOM)]
     regions = [one.region for one in maps]
-    own, *others = deletion_and_insertion(answerer, request, answer, regions, candidates, progress)
-    deletion, insertion = np.mean(others, axis=0)
-    return Scores(*own, float(deletion), float(insertion))
+    scores = deletion_and_insertion(answerer, request, answer, regions, candidates, progress)
+    deletion, insertion = np.mean(scores[1:], axis=0)
+    return FaithfulnessScores(*scores[0], float(deletion), float(insertion))
 
 
 def deletion_and_insertion(
-    answerer: Choosing,
+    answerer: SupportsChoices,
     request: Request,
     answer: str,
     regions: Sequence[Region],
     candidates: Sequence[Sequence[Values]],
     progress: Progress,
 ) -> list[tuple[float, float]]:
-    """The two scores of each candidate, which has a map for each picture of the request."""
-    pictures = pictures_of(request)
-    covers = [veil(picture) for picture in pictures]
+    """Compute both scores of each candidate, which has a map for each picture of the request."""
+    pictures = request.images
+    covers = [mean_colour(picture) for picture in pictures]
 
     def versions() -> Iterator[list[Image.Image]]:
         def version(masks: Sequence[Mask]) -> list[Image.Image]:
-            return [covered(*one) for one in zip(pictures, covers, regions, masks, strict=True)]
+            return [cover_cells(*one) for one in zip(pictures, covers, regions, masks, strict=True)]
 
         shapes = [one.shape for one in candidates[0]]
         yield version([np.zeros(shape, bool) for shape in shapes])
@@ -76,19 +80,19 @@ def deletion_and_insertion(
                 yield version([rank < count for rank in ranks])  # deletion
                 yield version([rank >= count for rank in ranks])  # insertion
 
-    likely = np.exp(likelihoods(answerer, request, answer, versions(), progress))
-    between = likely[2:].reshape(len(candidates), STEPS - 1, 2).sum(1)  # [candidates, 2]
-    means = (between + likely[:2].sum()) / (STEPS + 1)  # both go from one end to the other
+    probabilities = np.exp(answer_log_probs(answerer, request, answer, versions(), progress))
+    between = probabilities[2:].reshape(len(candidates), STEPS - 1, 2).sum(1)  # [candidates, 2]
+    means = (between + probabilities[:2].sum()) / (STEPS + 1)  # both go from one end to the other
     return [(float(deletion), float(insertion)) for deletion, insertion in means]
 
 
-def looks(candidates: int = 1 + RANDOM) -> int:
-    """How many versions of the pictures are looked at."""
+def count_versions(candidates: int = 1 + RANDOM) -> int:
+    """Count the versions of the pictures that the answerer reads."""
     return 2 + candidates * 2 * (STEPS - 1)
 
 
 def _ranks(values: Sequence[Values]) -> list[np.ndarray]:
-    """Places of the cells of all pictures in one order, the highest first; equals by chance."""
+    """Rank the cells of all pictures together, the highest first; equal ones at random."""
     flat = np.concatenate([one.ravel() for one in values])
     ties = np.random.default_rng(1).random(len(flat))
     ranks = np.empty(len(flat), int)

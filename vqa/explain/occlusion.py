@@ -1,4 +1,4 @@
-"""Maps from occlusion: what an answer loses where a part of the picture, or all but it, is covered.
+"""Maps from occlusion: an answer's log probability while a part, or all but it, is covered.
 
 Covering a part is after Zeiler and Fergus 2014 (arXiv:1311.2901, section 4.2), with the probability
 of the given answer in place of a class. Covering all but a part is the opposite question, as in
@@ -12,20 +12,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-from vqa.answering import Choosing, Request
-from vqa.explain.covering import Mask, Progress, covered, likelihoods, pictures_of, veil
+from vqa.answering import Request, SupportsChoices
+from vqa.explain.covering import Mask, Progress, answer_log_probs, cover_cells, mean_colour
 from vqa.explain.regions import Region, Values
 
 
-def occlusion(
-    answerer: Choosing,
+def occlusion_maps(
+    answerer: SupportsChoices,
     request: Request,
     answer: str,
     regions: Sequence[Region],
     grid: int,
     progress: Progress,
 ) -> list[Values]:
-    """What `answer` loses without each part of each picture, times what the part alone gives it.
+    """Compute what `answer` loses without each part of each picture, times the gain by it alone.
 
     Returns a map [grid, grid] for each picture of the request. A window of three cells a side is
     moved cell by cell, since a smaller one leaves enough of most things to know them; its value is
@@ -34,11 +34,11 @@ def occlusion(
     enough: covering anything makes some answers less sure, and a bare corner may suggest them.
     Where no part gives both, the map is the loss.
     """
-    pictures = pictures_of(request)
+    pictures = request.images
     versions = _versions(pictures, regions, grid)
-    whole, *found = likelihoods(answerer, request, answer, versions, progress)
+    whole, *log_probs = answer_log_probs(answerer, request, answer, versions, progress)
     maps = []
-    for bare, *rest in np.array(found).reshape(len(pictures), -1):
+    for bare, *rest in np.array(log_probs).reshape(len(pictures), -1):
         without, alone = np.array(rest).reshape(2, grid, grid)
         loss, gain = np.clip(whole - without, 0, None), np.clip(alone - bare, 0, None)
         both = loss * gain
@@ -46,23 +46,23 @@ def occlusion(
     return maps
 
 
-def looks(pictures: int, grid: int) -> int:
-    """How many versions of the pictures `occlusion` looks at."""
+def count_versions(pictures: int, grid: int) -> int:
+    """Count the versions of the pictures that the answerer reads."""
     return 1 + pictures * (1 + 2 * grid * grid)
 
 
 def _versions(
     pictures: Sequence[Image.Image], regions: Sequence[Region], grid: int
 ) -> Iterator[list[Image.Image]]:
-    """The pictures as they are, then for each: all of it covered, each window, all but each."""
+    """Yield the pictures as they are; then of each: all covered, each window, all but each."""
     yield list(pictures)
     windows = list(_windows(grid))
     masks = [np.ones((grid, grid), bool), *windows, *(~window for window in windows)]
     for number, (picture, region) in enumerate(zip(pictures, regions, strict=True)):
-        cover = veil(picture)
+        cover = mean_colour(picture)
         for mask in masks:
             version = list(pictures)
-            version[number] = covered(picture, cover, region, mask)
+            version[number] = cover_cells(picture, cover, region, mask)
             yield version
 
 

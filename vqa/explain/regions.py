@@ -1,6 +1,6 @@
 """Which part of a picture a model sees, and maps over that part.
 
-A model looks at a grid of cells. Its image processor has squeezed, cropped or padded the picture
+A model sees a grid of cells. Its image processor has squeezed, cropped or padded the picture
 before, so the grid lies over the whole picture, over a part of it, or reaches beyond it.
 """
 
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vqa.inputs.tiles import choose_grid
 
 Values = NDArray[np.float64]
 
@@ -27,28 +29,30 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Map:
-    """How much each cell of a picture matters."""
+class RelevanceMap:
+    """How much an answer rests on each cell of a picture."""
 
     values: Values  # [rows, columns], 0 or more
     region: Region  # what the cells cover
     size: tuple[int, int]  # width and height of the picture
 
     def over_picture(self) -> Values:
-        """The map at the picture's own pixels [H, W], interpolated; 0 where nothing was seen."""
+        """Interpolate the map to the picture's pixels [H, W]; 0 where the model sees nothing."""
         width, height = self.size
         down = _weights(height, self.region.top, self.region.bottom, self.values.shape[0])
         along = _weights(width, self.region.left, self.region.right, self.values.shape[1])
         return down @ self.values @ along.T  # [H, rows] @ [rows, columns] @ [columns, W]
 
 
-def seen(image_processor: Any, size: tuple[int, int], patch_size: int) -> Region:
-    """What part of a picture of `size` (width, height) the cells of a model's grid cover.
+def visible_region(image_processor: Any, size: tuple[int, int], patch_size: int) -> Region:
+    """Compute which part of a picture of `size` (width, height) a model's grid covers.
 
     Follows the order of Hugging Face's image processors: pad to a square (LLaVA's own), resize (to
     a square as SigLIP and ViT, or the shortest edge as CLIP), crop the centre. Cells begin at the
-    upper left and are whole: of 384 pixels, patches of 14 cover 378.
+    upper left and are whole: of 384 pixels, patches of 14 cover 378. Tiles cover all of a picture.
     """
+    if choose_grid(image_processor, size) != (1, 1):
+        return Region()
     width, height = size
     # the canvas in pixels of the picture, and the pixels that it is resized to
     left, top, across, down = 0.0, 0.0, float(width), float(height)
@@ -58,9 +62,9 @@ def seen(image_processor: Any, size: tuple[int, int], patch_size: int) -> Region
     resized = _resized(image_processor, across, down)
     if getattr(image_processor, "do_center_crop", False):
         crop = image_processor.crop_size
-        kept = (crop["width"] / resized[0], crop["height"] / resized[1])
-        left, across = left + across * (1 - kept[0]) / 2, across * kept[0]
-        top, down = top + down * (1 - kept[1]) / 2, down * kept[1]
+        share = (crop["width"] / resized[0], crop["height"] / resized[1])
+        left, across = left + across * (1 - share[0]) / 2, across * share[0]
+        top, down = top + down * (1 - share[1]) / 2, down * share[1]
         resized = (crop["width"], crop["height"])
     across *= math.floor(resized[0] / patch_size) * patch_size / resized[0]
     down *= math.floor(resized[1] / patch_size) * patch_size / resized[1]
@@ -78,7 +82,7 @@ def _resized(image_processor: Any, across: float, down: float) -> tuple[float, f
 
 
 def _weights(pixels: int, first: float, last: float, cells: int) -> Values:
-    """Interpolation from cells between two shares of an edge to its pixels [pixels, cells]."""
+    """Weigh cells between two shares of an edge for each of its pixels [pixels, cells]."""
     place = ((np.arange(pixels) + 0.5) / pixels - first) / (last - first)  # 0 to 1 within
     inside = (place >= 0) & (place <= 1)
     spot = np.clip(place * cells - 0.5, 0, cells - 1)

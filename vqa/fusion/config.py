@@ -1,4 +1,4 @@
-"""What `config.json` of a fusion model says."""
+"""`config.json` of a fusion model."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any, Literal
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from vqa.fusion import MODEL_TYPE
+from vqa.models.model_files import FUSION
 
 
 class FusionConfig(PreTrainedConfig):
     """The sizes of a fusion model, and the names of the parts that it stands on.
 
-    `vision` and `language` are names as `vqa.model.load_vision` and `vqa.fusion.words.load_words`
-    take them. `own_vision`: the encoder was trained too, and its weights are with the model's.
-    `answer_temperature` divides the logits, so that probabilities are the chance to be right.
+    `vision` and `language` are names as `open_parts` takes them. `own_vision`: the encoder was
+    trained too, and its weights are with the model's. `answer_temperature` divides the
+    logits, so that probabilities are the chance to be right.
     """
 
-    model_type = MODEL_TYPE
+    model_type = FUSION
 
     def __init__(
         self,
@@ -59,4 +59,4 @@ class FusionConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
 
-AutoConfig.register(MODEL_TYPE, FusionConfig)
+AutoConfig.register(FUSION, FusionConfig)

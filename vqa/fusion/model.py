@@ -1,4 +1,4 @@
-"""The network: two streams, patches and question tokens, that look at each other."""
+"""The network: two streams, patches and question tokens, that attend to each other."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vqa.encoders import patch_features
 from vqa.fusion.config import FusionConfig
+from vqa.models.encoders import patch_features
 
 
 class CoAttentionLayer(nn.Module):
@@ -39,25 +39,25 @@ class CoAttentionLayer(nn.Module):
     def forward(
         self, text: Tensor, image: Tensor, padding: Tensor, weights: bool = False
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """`text` [B, T, D] and `image` [B, N, D] to the same; `padding` [B, T] is true outside.
+        """Run `text` [B, T, D] and `image` [B, N, D]; `padding` [B, T] is true outside questions.
 
-        With `weights` the attention of tokens over patches comes too, [B, heads, T, N].
+        With `weights` the attention of tokens over patches is returned too, [B, heads, T, N].
         """
-        asking, shown = self.text_norm(text), self.image_norm(image)
-        seen, attention = self.text_to_image(
-            asking, shown, shown, need_weights=weights, average_attn_weights=False
+        tokens, patches = self.text_norm(text), self.image_norm(image)
+        attended, attention = self.text_to_image(
+            tokens, patches, patches, need_weights=weights, average_attn_weights=False
         )  # [B, T, D]
-        text = self.text_layer(text + self.dropout(seen), src_key_padding_mask=padding)
+        text = self.text_layer(text + self.dropout(attended), src_key_padding_mask=padding)
         if not self.last:
-            read, _ = self.image_to_text(
-                shown, asking, asking, key_padding_mask=padding, need_weights=False
+            attended, _ = self.image_to_text(
+                patches, tokens, tokens, key_padding_mask=padding, need_weights=False
             )  # [B, N, D]
-            image = self.image_layer(image + self.dropout(read))
+            image = self.image_layer(image + self.dropout(attended))
         return text, image, attention
 
 
 def transformer_layer(config: FusionConfig) -> nn.TransformerEncoderLayer:
-    """Self-attention and a feed-forward block of twice the width."""
+    """Make self-attention and a feed-forward block of twice the width."""
     size = config.hidden_size
     return nn.TransformerEncoderLayer(
         size, config.heads, 2 * size, config.dropout, "gelu", batch_first=True, norm_first=True
@@ -65,7 +65,7 @@ def transformer_layer(config: FusionConfig) -> nn.TransformerEncoderLayer:
 
 
 class FusionLayers(nn.Module):
-    """All but the classifier. The names `vision_tower` and `multi_modal_projector` are LLaVA's."""
+    """All but the classifier; `vision_tower` and `multi_modal_projector` are named as LLaVA's."""
 
     def __init__(self, config: FusionConfig, tower: nn.Module, words: Tensor) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class FusionLayers(nn.Module):
     def forward(
         self, input_ids: Tensor, image: Tensor, weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Ids [B, T], -1 behind a question's end, and image states [B, N, D] to states [B, D].
+        """Map ids [B, T], -1 behind a question's end, and image states [B, N, D] to states [B, D].
 
         With `weights` the last layer's attention of tokens over patches too, [B, heads, 1 + T, N].
         """
@@ -133,22 +133,22 @@ class FusionModel(PreTrainedModel):
         )  # fmt: skip
 
     def image_states(self, pixel_values: Tensor) -> Tensor:
-        """Pictures [P, 3, H, W] to image states [P, N, D]."""
+        """Encode pictures [P, 3, H, W] as image states [P, N, D]."""
         features = patch_features(self, pixel_values)  # [P, N, Dv]
         states: Tensor = self.model.multi_modal_projector(features) + self.model.patch_positions
         return states
 
     def get_image_features(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
-        """The same under the name and in the form that `vqa.engine.features` asks LLaVA for."""
+        """Return image states as `LlavaForConditionalGeneration` does, for `ImageTokenCache`."""
         return BaseModelOutputWithPooling(pooler_output=self.image_states(pixel_values))
 
     def logits(self, input_ids: Tensor, image: Tensor) -> Tensor:
-        """Ids [B, T], -1 behind a question's end, and image states [B, N, D] to logits [B, A]."""
+        """Map ids [B, T], -1 behind questions, and image states [B, N, D] to logits [B, A]."""
         logits: Tensor = self.classifier(self.model(input_ids, image)[0])
         return logits
 
     def attention(self, input_ids: Tensor, image: Tensor) -> Tensor:
-        """The last co-attention of the answer token and the question's tokens over the patches.
+        """Compute the last co-attention of answer token and question tokens over the patches.
 
         [B, heads, 1 + T, N], rows of the grid first; every row of N sums to one.
         """
@@ -157,8 +157,29 @@ class FusionModel(PreTrainedModel):
         return attention
 
     def forward(self, input_ids: Tensor, pixel_values: Tensor, pictures: Tensor) -> Tensor:
-        """Logits [B, A] of questions [B, T] about `pixel_values` [P, 3, H, W].
+        """Compute logits [B, A] of questions [B, T] about `pixel_values` [P, 3, H, W].
 
         `pictures` [B] says which of the P pictures a question is about.
         """
         return self.logits(input_ids, self.image_states(pixel_values)[pictures])
+
+
+def fit_temperature(logits: Tensor, right: Tensor) -> float:
+    """Fit what to divide logits [R, A] by, from whether each row's likeliest answer is `right` [R].
+
+    Temperature scaling (Guo et al. 2017, arXiv:1706.04599), with one difference: the likelihood is
+    that of right or wrong and not of the true class. Rows whose true answer is no class at all
+    count too, so the probability covers them. `right` is 0 to 1, drawn in a little as Platt (1999)
+    does, as if one more row were right and one more wrong: few rows, all right, prove no certainty.
+    """
+    logits, right = logits.double(), right.double()
+    hits, misses = right.sum(), (1 - right).sum()
+    right = right * (hits + 1) / (hits + 2) + (1 - right) / (misses + 2)
+    candidates = torch.logspace(-1, 1, 400, dtype=torch.float64)
+    losses = torch.stack([_loss(logits / value, right) for value in candidates])  # [steps]
+    return float(candidates[int(losses.argmin())])
+
+
+def _loss(logits: Tensor, right: Tensor) -> Tensor:
+    top = logits.softmax(-1).max(-1).values.clamp(1e-9, 1 - 1e-9)  # [R]
+    return F.binary_cross_entropy(top, right)

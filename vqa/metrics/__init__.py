@@ -14,9 +14,12 @@ from vqa.metrics import (
     anls,
     bleu,
     cider,
+    circular_choice,
     counting,
     exact_match,
     gqa,
+    mme,
+    mmmu,
     multiple_choice,
     pope,
     relaxed_accuracy,
@@ -37,6 +40,9 @@ _BY_NAME = {
     "anls": anls.PROFILES,
     "relaxed_accuracy": relaxed_accuracy.PROFILES,
     "multiple_choice": multiple_choice.PROFILES,
+    "circular_choice": circular_choice.PROFILES,
+    "mme": mme.PROFILES,
+    "mmmu": mmmu.PROFILES,
     "counting": counting.PROFILES,
     "bleu": bleu.PROFILES,
     "rouge_l": rouge.PROFILES,
@@ -47,7 +53,7 @@ PROFILES = ("official", "lmms-eval", "vlmevalkit")
 
 
 def metric(name: str, profile: str = "official") -> Metric:
-    """The metric of that name with the rules of that profile.
+    """Return the metric of that name with the rules of that profile.
 
     Raises InputError with the names there are, and for a profile whose rules for this metric are
     not known.

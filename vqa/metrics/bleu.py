@@ -5,8 +5,8 @@ tokenizer is therefore off. Apostrophes vanish (`dog's` is `dogs`), other punctu
 Smoothing is sacrebleu's default (`exp`), the closest reference's length counts for brevity.
 
 The score of all rows pools their n-grams; it is not the mean of the rows' scores, which leave out
-n-grams longer than the prediction. The kits' BLEU is another one (coco-caption's own code, without
-this smoothing), so there is no profile for it.
+n-grams longer than the prediction. The BLEU of lmms-eval 0.7.3 and VLMEvalKit is another
+one (coco-caption's own code, without this smoothing), so there is no profile for it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from vqa.metrics.metric import Array, Item, Metric
-from vqa.metrics.wording import EMPTY
+from vqa.metrics.metric import NO_PREDICTION, Array, Item, Metric
 
 _APOSTROPHE = re.compile("['`\u2019]")
 _PUNCTUATION = re.compile(r"[^\w\s]|_")
@@ -27,7 +26,7 @@ _ORDER = 4
 
 
 def corpus_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """BLEU-4 of all predictions together, from 0 to 1; the number of references may differ.
+    """Compute BLEU-4 of all predictions together, from 0 to 1; the number of references may differ.
 
     N-grams are counted over the corpus: it is not the mean of `sentence_bleu`.
     """
@@ -36,26 +35,26 @@ def corpus_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]])
 
 
 def sentence_bleu(prediction: str, references: Sequence[str]) -> float:
-    """BLEU of one prediction, from 0 to 1; n-grams longer than it are left out."""
+    """Compute BLEU of one prediction, from 0 to 1; n-grams longer than it are left out."""
     return combined(ngram_counts(prediction, references), effective_order=True)
 
 
 def ngram_counts(prediction: str, references: Sequence[str]) -> Array:
-    """What BLEU sums over rows [10]: matches and totals of 1 to 4 words, and both lengths."""
+    """Count what BLEU sums, [10]: matches and totals of 1 to 4 words, and both lengths."""
     if not references:
         return np.zeros(2 * _ORDER + 2)
-    found = _scorer().sentence_score(plain(prediction), [plain(text) for text in references])
-    return np.array([*found.counts, *found.totals, found.sys_len, found.ref_len], dtype=float)
+    score = _scorer().sentence_score(plain(prediction), [plain(text) for text in references])
+    return np.array([*score.counts, *score.totals, score.sys_len, score.ref_len], dtype=float)
 
 
 def combined(sums: Array, effective_order: bool = False) -> float:
-    """BLEU, from 0 to 1, of summed counts [10]."""
+    """Compute BLEU, from 0 to 1, of summed counts [10]."""
     from sacrebleu.metrics.bleu import BLEU
 
     matches, totals = sums[:_ORDER], sums[_ORDER : 2 * _ORDER]
     if not matches.any():
         return 0.0
-    found = BLEU.compute_bleu(
+    bleu = BLEU.compute_bleu(
         correct=[int(n) for n in matches],
         total=[int(n) for n in totals],
         sys_len=int(sums[-2]),
@@ -63,11 +62,11 @@ def combined(sums: Array, effective_order: bool = False) -> float:
         smooth_method="exp",
         effective_order=effective_order,
     )
-    return min(1.0, float(found.score) / 100)
+    return min(1.0, float(bleu.score) / 100)
 
 
 def plain(text: str) -> str:
-    """Lower case, without punctuation, single spaces."""
+    """Normalise a caption: lower case, without punctuation, single spaces."""
     return " ".join(_PUNCTUATION.sub(" ", _APOSTROPHE.sub("", text.lower())).split())
 
 
@@ -92,9 +91,9 @@ def _rows(items: Sequence[Item]) -> Array:
 
 
 def explain(item: Item) -> list[str]:
-    """How the row came to its score."""
+    """Explain how the row came to its score, a line a step."""
     if not plain(item.prediction):
-        return [EMPTY]
+        return [NO_PREDICTION]
     counts = ngram_counts(item.prediction, item.answers)
     return [
         f"prediction: {plain(item.prediction)}",

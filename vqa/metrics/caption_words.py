@@ -9,9 +9,9 @@ rules that matter in captions are written as patterns:
   points, and so do abbreviations (`u.s.a.`, `mr.`);
 - commas, periods, quotes, dashes, `?`, `!`, `:` and `;` are dropped; other marks are words.
 
-Two quirks of the original are kept: brackets stay as `-lrb-`, `-rrb-` and so on, since the list has
-them in capitals, and a run such as `!!!` or `?!` stays too. Texts with addresses, smileys, markup
-or rare abbreviations may come out differently.
+Two quirks of the original are reproduced: brackets stay as `-lrb-`, `-rrb-` and so on, since the
+list has them in capitals, and a run such as `!!!` or `?!` stays too. Texts with addresses, smileys,
+markup or rare abbreviations may come out differently.
 """
 
 from __future__ import annotations
@@ -58,18 +58,18 @@ _PARTED = {
 
 @lru_cache(maxsize=1 << 16)
 def caption_words(text: str) -> tuple[str, ...]:
-    """The words in their order.
+    """Split a caption into its words, in their order.
 
     >>> caption_words("A dog's ball, on snow-covered grass!")
     ('a', 'dog', "'s", 'ball', 'on', 'snow-covered', 'grass')
     """
-    found: list[str] = []
+    words: list[str] = []
     for token in _TOKEN.findall(text.translate(_QUOTES).lower()):
         if token != '"' and token not in _DROPPED:
-            found += _PARTED.get(token, [_BRACKETS.get(token, token)])
-    return tuple(found)
+            words += _PARTED.get(token, [_BRACKETS.get(token, token)])
+    return tuple(words)
 
 
 def plain_words(text: str) -> tuple[str, ...]:
-    """The words between spaces, as they stand (profile vlmevalkit)."""
+    """Split a text at its spaces, as it stands (profile vlmevalkit)."""
     return tuple(text.split())

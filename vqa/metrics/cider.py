@@ -9,8 +9,9 @@ The weights come from the references of all rows that are scored together, so a 
 on the other rows: a single row, or rows that all have the same references, score 0. Words are those
 of `caption_words`. The length is counted in pairs of words, as there.
 
-Profiles: `lmms-eval` is the same; `vlmevalkit` (`vlmeval/dataset/image_caption.py`) uses no
-tokenizer: case and punctuation count. A prediction without words scores 0.
+Profiles: `lmms-eval` (0.7.3: `lmms_eval/tasks/coco_cap/utils.py`) is the same; `vlmevalkit`
+(VLMEvalKit as packaged in ms-vlmeval 0.0.20: `vlmeval/dataset/image_caption.py`) uses no tokenizer:
+case and punctuation count. A prediction without words scores 0.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ from functools import partial
 import numpy as np
 
 from vqa.metrics.caption_words import caption_words, plain_words
-from vqa.metrics.metric import Array, Item, Metric, mean_of_rows
+from vqa.metrics.metric import NO_PREDICTION, Array, Item, Metric, mean_of_rows
 from vqa.metrics.rouge import Words
-from vqa.metrics.wording import EMPTY
 
 LONGEST = 4
 SIGMA = 6.0
@@ -38,21 +38,21 @@ def cider_d(
     references: Sequence[Sequence[str]],
     words: Words = caption_words,
 ) -> Array:
-    """The scores of all predictions [R], from 0 to 10; the number of references may differ."""
-    wanted = [[grams(words(text)) for text in texts] for texts in references]
-    weights = weigh(wanted)
-    unseen = math.log(max(len(wanted), 1))
+    """Score all predictions, [R], from 0 to 10; the number of references may differ."""
+    reference_grams = [[grams(words(text)) for text in texts] for texts in references]
+    weights = weigh(reference_grams)
+    unseen = math.log(max(len(reference_grams), 1))
     scores = np.zeros(len(predictions))  # [R]
-    for i, (prediction, texts) in enumerate(zip(predictions, wanted, strict=True)):
-        said = grams(words(prediction))
-        if said and texts:
-            found = [similarity(said, text, weights, unseen) for text in texts]
-            scores[i] = 10 * sum(found) / len(texts)
+    for i, (prediction, texts) in enumerate(zip(predictions, reference_grams, strict=True)):
+        prediction_grams = grams(words(prediction))
+        if prediction_grams and texts:
+            similarities = [similarity(prediction_grams, text, weights, unseen) for text in texts]
+            scores[i] = 10 * sum(similarities) / len(texts)
     return scores
 
 
 def weigh(references: Sequence[Sequence[Grams]]) -> dict[Gram, float]:
-    """How much each n-gram counts: the logarithm of rows / rows whose references have it."""
+    """Weigh each n-gram: the logarithm of rows / rows whose references have it."""
     rows_with: Grams = Counter()
     for texts in references:
         rows_with.update(set().union(*texts))
@@ -60,46 +60,48 @@ def weigh(references: Sequence[Sequence[Grams]]) -> dict[Gram, float]:
 
 
 def grams(words: Sequence[str]) -> Grams:
-    """The n-grams of one to four words with their counts."""
+    """Count the n-grams of one to four words."""
     return Counter(
         tuple(words[i : i + n]) for n in range(1, LONGEST + 1) for i in range(len(words) - n + 1)
     )
 
 
-def similarity(said: Grams, wanted: Grams, weights: Mapping[Gram, float], unseen: float) -> float:
-    """The mean over n of the clipped cosine, times the penalty for the length; from 0 to 1."""
-    dots, said_norms, wanted_norms = ([0.0] * LONGEST for _ in range(3))
-    for gram, count in said.items():
-        weight, theirs = weights.get(gram, unseen), wanted.get(gram, 0)
+def similarity(
+    hypothesis: Grams, reference: Grams, weights: Mapping[Gram, float], unseen: float
+) -> float:
+    """Compute the mean over n of the clipped cosine, times the penalty for length; from 0 to 1."""
+    dots, hypothesis_norms, reference_norms = ([0.0] * LONGEST for _ in range(3))
+    for gram, count in hypothesis.items():
+        weight, theirs = weights.get(gram, unseen), reference.get(gram, 0)
         dots[len(gram) - 1] += min(count, theirs) * theirs * weight**2
-        said_norms[len(gram) - 1] += (count * weight) ** 2
-    for gram, count in wanted.items():
-        wanted_norms[len(gram) - 1] += (count * weights[gram]) ** 2
+        hypothesis_norms[len(gram) - 1] += (count * weight) ** 2
+    for gram, count in reference.items():
+        reference_norms[len(gram) - 1] += (count * weights[gram]) ** 2
     cosines = [
         dot / math.sqrt(a * b) if a and b else 0.0
-        for dot, a, b in zip(dots, said_norms, wanted_norms, strict=True)
+        for dot, a, b in zip(dots, hypothesis_norms, reference_norms, strict=True)
     ]
-    away = _pairs(said) - _pairs(wanted)
+    away = _pairs(hypothesis) - _pairs(reference)
     return sum(cosines) / LONGEST * math.exp(-(away**2) / (2 * SIGMA**2))
 
 
-def _pairs(found: Grams) -> int:
-    return sum(count for gram, count in found.items() if len(gram) == 2)
+def _pairs(counts: Grams) -> int:
+    return sum(count for gram, count in counts.items() if len(gram) == 2)
 
 
 def explain(item: Item, words: Words = caption_words) -> list[str]:
-    """What the row has in common with its references; the weights need the other rows."""
-    said = words(item.prediction)
-    if not said:
-        return [EMPTY]
-    lines = [f"prediction: {' '.join(said)}"]
+    """Explain what the row has in common with its references; the weights need the other rows."""
+    hypothesis = words(item.prediction)
+    if not hypothesis:
+        return [NO_PREDICTION]
+    lines = [f"prediction: {' '.join(hypothesis)}"]
     for reference in item.answers:
-        wanted = words(reference)
-        shared = grams(said) & grams(wanted)
+        target = words(reference)
+        shared = grams(hypothesis) & grams(target)
         counts = [sum(k for gram, k in shared.items() if len(gram) == n) for n in range(1, 5)]
         lines.append(
-            f"reference: {' '.join(wanted)}: {', '.join(map(str, counts))} n-grams of 1, 2, 3 and "
-            f"4 words in common; {len(said)} words against {len(wanted)}"
+            f"reference: {' '.join(target)}: {', '.join(map(str, counts))} n-grams of 1, 2, 3 and "
+            f"4 words in common; {len(hypothesis)} words against {len(target)}"
         )
     return [
         *lines,

@@ -41,21 +41,21 @@ _NO_THINGS = re.compile(r"\bno\s+\w")
 
 
 def number(text: str) -> float | None:
-    """The first number in the text; None if there is none.
+    """Read the first number in the text; None if there is none.
 
     >>> number("There are twenty-one dogs.")
     21.0
     """
     text = text.lower()
-    found = _NUMBER.search(text)
-    if found is None:
+    match = _NUMBER.search(text)
+    if match is None:
         return 0.0 if _NO_THINGS.search(text) else None
-    if found["digits"]:
-        value = float(found["digits"].replace(",", ""))
-        for word in re.findall(r"\w+", found["times"]):
+    if match["digits"]:
+        value = float(match["digits"].replace(",", ""))
+        for word in re.findall(r"\w+", match["times"]):
             value *= _TIMES[word]
         return value if math.isfinite(value) else None
-    return 0.0 if found["nobody"] else float(_of_words(found["words"]))
+    return 0.0 if match["nobody"] else float(_of_words(match["words"]))
 
 
 def _of_words(text: str) -> int:
@@ -75,21 +75,21 @@ def _of_words(text: str) -> int:
 
 
 def expected(item: Item) -> list[float]:
-    """The numbers of the answers. Raises InputError where none of them has one."""
-    found = [value for value in map(number, item.answers) if value is not None]
-    if not found:
+    """Read the numbers of the answers. Raises InputError where none of them has one."""
+    numbers = [value for value in map(number, item.answers) if value is not None]
+    if not numbers:
         raise InputError(
             f"counting: no answer to {item.question!r} is a number "
             f"({', '.join(map(repr, item.answers)) or 'there is none'})"
         )
-    return found
+    return numbers
 
 
 def counting(item: Item) -> tuple[float, float, float]:
-    """Whether the number is right (1 or 0), its distance, and whether there is one (1 or 0)."""
-    said, wanted = number(item.prediction), expected(item)
-    error = min(abs((said or 0.0) - value) for value in wanted)
-    return float(said in wanted), error, float(said is not None)
+    """Return whether the number is right, its distance, and whether there is one (1 or 0)."""
+    predicted, accepted = number(item.prediction), expected(item)
+    error = min(abs((predicted or 0.0) - value) for value in accepted)
+    return float(predicted in accepted), error, float(predicted is not None)
 
 
 def _statistics(items: Sequence[Item]) -> Array:
@@ -111,12 +111,12 @@ def _rows(items: Sequence[Item]) -> Array:
 
 
 def explain(item: Item) -> list[str]:
-    """How the row came to its score."""
-    said = number(item.prediction)
+    """Explain how the row came to its score, a line a step."""
+    predicted = number(item.prediction)
     right, error, _ = counting(item)
     return [
         f"prediction {item.prediction!r} "
-        + ("has no number: wrong, 0 for the error" if said is None else f"is {said:g}"),
+        + ("has no number: wrong, 0 for the error" if predicted is None else f"is {predicted:g}"),
         "answers are " + ", ".join(f"{value:g}" for value in dict.fromkeys(expected(item))),
         f"correct: {right:g}; error: {error:g}",
     ]

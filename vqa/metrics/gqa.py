@@ -5,19 +5,15 @@ Official source: `eval.py` of the GQA data set, which compares the texts as they
 takes the last period off and lowers the case before it calls `eval.py`). The official accuracy is
 that of the balanced questions: score those rows.
 
-Profiles: `lmms-eval` (`lmms_eval/tasks/gqa/gqa.yaml`: exact match that ignores case and
-punctuation) and `vlmevalkit` (`vlmeval/dataset/utils/vqa_eval.py`, method `accuracy`: lower case,
-ends stripped). An empty prediction scores 0.
+Profiles: `lmms-eval` (0.7.3: `lmms_eval/tasks/gqa/gqa.yaml`, exact match that ignores case and
+punctuation) and `vlmevalkit` (VLMEvalKit as packaged in ms-vlmeval 0.0.20:
+`vlmeval/dataset/utils/vqa_eval.py`, method `accuracy`: lower case, ends stripped), as those of
+`exact_match`. An empty prediction scores 0.
 """
 
 from __future__ import annotations
 
-from vqa.metrics.exact_match import (
-    Form,
-    lower_stripped,
-    match_metric,
-    without_ascii_punctuation,
-)
+from vqa.metrics.exact_match import Form, lower_stripped, match_metric, without_ascii_punctuation
 
 _FORMS: dict[str, Form] = {
     "official": str,

@@ -1,4 +1,4 @@
-"""What a metric is: statistics of each row, whose sums over any set of rows give its values.
+"""A metric by statistics of each row, whose sums over any set of rows give its values.
 
 Everything else follows from that: the score of a slice, an interval by drawing rows again, the
 difference of two models on the same rows.
@@ -6,6 +6,7 @@ difference of two models on the same rows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Item:
-    """What a metric sees of one row. A row without a prediction has an empty one."""
+    """One row as a metric sees it. A row without a prediction has an empty one."""
 
     prediction: str
     answers: tuple[str, ...]
@@ -44,17 +45,17 @@ class Metric:
     lower_is_better: bool = False  # of the main value
 
     def of(self, items: Sequence[Item]) -> dict[str, float]:
-        """All values of these rows. Raises InputError where there are none."""
+        """Compute all values of these rows. Raises InputError where there are none."""
         if not items:
             raise InputError(f"{self.name}: there are no rows to score")
-        found = self.values(self.statistics(items).sum(0))
-        return {name: float(value) for name, value in found.items()}
+        values = self.values(self.statistics(items).sum(0))
+        return {name: float(value) for name, value in values.items()}
 
 
 def mean_metric(
     name: str, score: Callable[[Item], float], explain: Callable[[Item], list[str]]
 ) -> Metric:
-    """A metric whose only value is the mean of the rows' scores."""
+    """Make a metric whose only value is the mean of the rows' scores."""
 
     def rows(items: Sequence[Item]) -> Array:
         return np.array([score(item) for item in items], dtype=np.float64)  # [R]
@@ -65,7 +66,7 @@ def mean_metric(
 def mean_of_rows(
     name: str, rows: Callable[[Sequence[Item]], Array], explain: Callable[[Item], list[str]]
 ) -> Metric:
-    """The same for rows that are scored together, because one's score depends on the others."""
+    """Make the same for rows that are scored together: one's score depends on the others."""
 
     def statistics(items: Sequence[Item]) -> Array:
         scores = rows(items)
@@ -78,6 +79,22 @@ def mean_of_rows(
 
 
 def ratio(part: Array, whole: Array) -> Array:
-    """part / whole, and 0 where the whole is 0; any shape."""
+    """Divide part by whole, and give 0 where the whole is 0; any shape."""
     part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
     return np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=whole != 0)
+
+
+# Phrases that the explanations of several metrics share.
+
+NO_PREDICTION = "there is no prediction (missing, failed or empty): the score is 0"
+
+
+def count_texts(texts: Sequence[str]) -> str:
+    """List the texts, the most frequent first: `9 x 'yes', 1 x 'no'`."""
+    counts = Counter(texts).most_common()
+    return ", ".join(f"{count} x {text!r}" for text, count in counts) or "none"
+
+
+def compared_as(name: str, text: str, form: str) -> str:
+    """Say in which form a text is compared: `prediction 'Yes.' is compared as 'yes'`."""
+    return f"{name} {text!r} is compared as {'it stands' if text == form else repr(form)}"

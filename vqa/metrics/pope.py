@@ -10,12 +10,13 @@ lowers recall where yes was right, and it is not in the yes rate.
 
 Profiles:
 
-- `lmms-eval` (`lmms_eval/tasks/pope/utils.py`): only exactly `yes` or `no`, case and spaces at the
-  ends aside, is understood. What is neither is wrong, but does not lower recall. `yes_rate` is the
-  share of rows whose *answer* is yes, as that file computes it.
-- `vlmevalkit` (`vlmeval/dataset/utils/yorn.py`): yes if the word `yes` is there and `no` is not,
-  the other way round for no, after the punctuation rules of VQA. What is neither is wrong; its
-  judge by language model is not here.
+- `lmms-eval` (0.7.3: `lmms_eval/tasks/pope/utils.py`): only exactly `yes` or `no`, case and spaces
+  at the ends aside, is understood. What is neither is wrong, but does not lower recall. `yes_rate`
+  is the share of rows whose *answer* is yes, as that file computes it.
+- `vlmevalkit` (VLMEvalKit as packaged in ms-vlmeval 0.0.20: `vlmeval/dataset/utils/yorn.py`): yes
+  if the word `yes` is there and `no` is not, the other way round for no, after the punctuation
+  rules of VQA. What is neither is wrong; its judge by language model is not here, and its report
+  has no yes rate.
 
 A row's answers must be yes or no. Values whose denominator is 0 are 0.
 """
@@ -28,9 +29,8 @@ from functools import partial
 import numpy as np
 
 from vqa.errors import InputError
-from vqa.metrics.metric import Array, Item, Metric, ratio
+from vqa.metrics.metric import NO_PREDICTION, Array, Item, Metric, ratio
 from vqa.metrics.vqa_accuracy import steps
-from vqa.metrics.wording import EMPTY
 
 _TP, _FP, _TN, _FN, _SILENT_YES, _SILENT_NO = range(6)  # columns; silent: neither yes nor no
 _NAMES = (
@@ -47,8 +47,8 @@ def official(text: str) -> bool | None:
     """Whether a prediction says yes, after the official rules; None for an empty one."""
     if not text.strip():
         return None
-    said = text.split(".")[0].replace(",", "").split(" ")
-    return not {"No", "no", "not"} & set(said)
+    words = text.split(".")[0].replace(",", "").split(" ")
+    return not {"No", "no", "not"} & set(words)
 
 
 def exactly(text: str) -> bool | None:
@@ -59,8 +59,8 @@ def exactly(text: str) -> bool | None:
 def either_word(text: str) -> bool | None:
     """Whether the word yes is there and no is not (vlmevalkit); None for both or neither."""
     marks_gone = dict(steps(text.lower(), "vlmevalkit"))["periods"]
-    said = {"yes", "no"} & set(marks_gone.split())
-    return "yes" in said if len(said) == 1 else None
+    words = {"yes", "no"} & set(marks_gone.split())
+    return "yes" in words if len(words) == 1 else None
 
 
 _READERS: dict[str, Callable[[str], bool | None]] = {
@@ -72,21 +72,21 @@ _READERS: dict[str, Callable[[str], bool | None]] = {
 
 def expected(item: Item) -> bool:
     """Whether yes is right. Raises InputError where the answers do not say so."""
-    found = {answer.strip().lower().rstrip(".") for answer in item.answers}
-    if len(found) != 1 or not found <= {"yes", "no"}:
+    answers = {answer.strip().lower().rstrip(".") for answer in item.answers}
+    if len(answers) != 1 or not answers <= {"yes", "no"}:
         raise InputError(
             f"pope: the answer to {item.question!r} is {', '.join(map(repr, item.answers))}; "
             "this metric needs yes or no in every row"
         )
-    return found == {"yes"}
+    return answers == {"yes"}
 
 
 def kind(item: Item, profile: str = "official") -> int:
-    """The column of the row: true yes, false yes, true no, false no, or neither."""
-    said, right = _READERS[profile](item.prediction), expected(item)
-    if said is None:
+    """Return the column of the row: true yes, false yes, true no, false no, or neither."""
+    predicted, right = _READERS[profile](item.prediction), expected(item)
+    if predicted is None:
         return _SILENT_YES if right else _SILENT_NO
-    if said:
+    if predicted:
         return _TP if right else _FP
     return _FN if right else _TN
 
@@ -115,17 +115,17 @@ def _rows(items: Sequence[Item], profile: str) -> Array:
 
 
 def explain(item: Item, profile: str = "official") -> list[str]:
-    """How the row came to its score."""
-    said, right = _READERS[profile](item.prediction), expected(item)
-    found = kind(item, profile)
-    reading = EMPTY
+    """Explain how the row came to its score, a line a step."""
+    predicted, right = _READERS[profile](item.prediction), expected(item)
+    outcome = kind(item, profile)
+    reading = NO_PREDICTION
     if item.prediction.strip():
-        word = {True: "yes", False: "no", None: "neither yes nor no"}[said]
+        word = {True: "yes", False: "no", None: "neither yes nor no"}[predicted]
         reading = f"prediction {item.prediction!r} is read as {word} (profile {profile})"
     return [
         reading,
-        f"the answer is {'yes' if right else 'no'}: {_NAMES[found]}",
-        f"correct: {int(found in (_TP, _TN))}",
+        f"the answer is {'yes' if right else 'no'}: {_NAMES[outcome]}",
+        f"correct: {int(outcome in (_TP, _TN))}",
     ]
 
 

@@ -15,27 +15,27 @@ from vqa.errors import InputError
 
 
 def ranks(scores: ArrayLike, right: ArrayLike) -> NDArray[np.int64]:
-    """The rank [Q] of each query's best right candidate, by scores and right ones, both [Q, C].
+    """Compute the rank [Q] of each query's best right candidate, by scores and right, both [Q, C].
 
-    Of equal scores the right one comes last: who says the same of all candidates knows nothing.
+    Of equal scores the right one comes last: equal scores for all candidates tell nothing.
     Every query needs a right candidate.
     """
-    values, own = np.asarray(scores), np.asarray(right, dtype=np.bool_)
-    best = np.where(own, values, -np.inf).max(1, keepdims=True)  # [Q, 1]
-    return 1 + ((values >= best) & ~own).sum(1)
+    values, is_right = np.asarray(scores), np.asarray(right, dtype=np.bool_)
+    best = np.where(is_right, values, -np.inf).max(1, keepdims=True)  # [Q, 1]
+    return 1 + ((values >= best) & ~is_right).sum(1)
 
 
 def recall_at(ranks: ArrayLike, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
-    """The share of queries whose best right candidate is among the first k, as `recall_at_K`.
+    """Compute the share of queries with a right candidate among the first k, as `recall_at_K`.
 
     ranks [Q]: 1 for the first place. Raises InputError without ranks or for one below 1.
     """
-    found = _checked(ranks)
-    return {f"recall_at_{k}": float((found <= k).mean()) for k in ks}
+    checked = _checked(ranks)
+    return {f"recall_at_{k}": float((checked <= k).mean()) for k in ks}
 
 
 def _checked(ranks: ArrayLike) -> np.ndarray:
-    found = np.asarray(ranks, dtype=np.float64).reshape(-1)  # [Q]
-    if not found.size or not (found >= 1).all():
+    checked = np.asarray(ranks, dtype=np.float64).reshape(-1)  # [Q]
+    if not checked.size or not (checked >= 1).all():
         raise InputError("retrieval: needs at least one rank, and ranks count from 1")
-    return found
+    return checked

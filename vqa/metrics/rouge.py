@@ -5,8 +5,10 @@ gives a precision and a recall; the best precision and the best recall over the 
 may be of different ones) are combined with beta 1.2, in favour of recall. The score of all rows is
 their mean. Words are those of `caption_words`.
 
-Profiles: `lmms-eval` is the same; `vlmevalkit` (`vlmeval/dataset/image_caption.py`) uses no
-tokenizer: case and punctuation count. A prediction without words scores 0.
+Profiles: `lmms-eval` (0.7.3: `lmms_eval/tasks/coco_cap/utils.py`) is the same; `vlmevalkit`
+(VLMEvalKit as packaged in ms-vlmeval 0.0.20: `vlmeval/dataset/image_caption.py`) uses no tokenizer:
+case and punctuation count, and words are what stands between single spaces, so two spaces have an
+empty word between them. A prediction without words scores 0.
 """
 
 from __future__ import annotations
@@ -14,16 +16,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from vqa.metrics.caption_words import caption_words, plain_words
-from vqa.metrics.metric import Item, Metric, mean_metric
-from vqa.metrics.wording import EMPTY
+from vqa.metrics.caption_words import caption_words
+from vqa.metrics.metric import NO_PREDICTION, Item, Metric, mean_metric
 
 BETA = 1.2
 Words = Callable[[str], Sequence[str]]
 
 
 def rouge_l(prediction: str, references: Sequence[str], words: Words = caption_words) -> float:
-    """The score of one prediction, from 0 to 1."""
+    """Score one prediction, from 0 to 1."""
     precision, recall = best(prediction, references, words)
     if not precision or not recall:
         return 0.0
@@ -33,20 +34,20 @@ def rouge_l(prediction: str, references: Sequence[str], words: Words = caption_w
 def best(
     prediction: str, references: Sequence[str], words: Words = caption_words
 ) -> tuple[float, float]:
-    """The best precision and the best recall over the references."""
-    said = words(prediction)
+    """Return the best precision and the best recall over the references."""
+    hypothesis = words(prediction)
     precisions, recalls = [0.0], [0.0]
     for reference in references:
-        wanted = words(reference)
-        common = common_subsequence(said, wanted)
+        target = words(reference)
+        common = common_subsequence(hypothesis, target)
         if common:
-            precisions.append(common / len(said))
-            recalls.append(common / len(wanted))
+            precisions.append(common / len(hypothesis))
+            recalls.append(common / len(target))
     return max(precisions), max(recalls)
 
 
 def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
-    """The length of the longest sequence of words that is in both, in this order."""
+    """Return the length of the longest sequence of words that is in both, in this order."""
     row = [0] * (len(second) + 1)
     for left in first:
         diagonal = 0
@@ -58,20 +59,25 @@ def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
 
 
 def explain(item: Item, words: Words = caption_words) -> list[str]:
-    """How the row came to its score."""
-    said = words(item.prediction)
-    if not said:
-        return [EMPTY]
-    lines = [f"prediction: {' '.join(said)}"]
+    """Explain how the row came to its score, a line a step."""
+    hypothesis = words(item.prediction)
+    if not hypothesis:
+        return [NO_PREDICTION]
+    lines = [f"prediction: {' '.join(hypothesis)}"]
     for reference in item.answers:
-        wanted = words(reference)
+        target = words(reference)
+        common = common_subsequence(hypothesis, target)
         lines.append(
-            f"reference: {' '.join(wanted)}: {common_subsequence(said, wanted)} words in common "
-            f"in this order, of {len(said)} and {len(wanted)}"
+            f"reference: {' '.join(target)}: {common} words in common "
+            f"in this order, of {len(hypothesis)} and {len(target)}"
         )
     precision, recall = best(item.prediction, item.answers, words)
     score = rouge_l(item.prediction, item.answers, words)
     return [*lines, f"best precision {precision:.4g}, best recall {recall:.4g}: {score:.4g}"]
+
+
+def _between_spaces(text: str) -> list[str]:
+    return text.split(" ") if text.strip() else []
 
 
 def _metric(words: Words) -> Metric:
@@ -86,5 +92,5 @@ _OFFICIAL = _metric(caption_words)
 PROFILES = {
     "official": _OFFICIAL,
     "lmms-eval": _OFFICIAL,
-    "vlmevalkit": _metric(plain_words),
+    "vlmevalkit": _metric(_between_spaces),
 }

@@ -12,44 +12,43 @@ from collections import Counter
 from collections.abc import Sequence
 
 from vqa.metrics.exact_match import without_ascii_punctuation
-from vqa.metrics.metric import Item, mean_metric
-from vqa.metrics.wording import EMPTY
+from vqa.metrics.metric import NO_PREDICTION, Item, mean_metric
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def token_f1(prediction: str, answers: Sequence[str]) -> float:
-    """The best F1 over the answers, from 0 to 1."""
+    """Compute the best F1 over the answers, from 0 to 1."""
     return max((f1(prediction, answer) for answer in answers), default=0.0)
 
 
 def f1(prediction: str, answer: str) -> float:
-    """F1 of the words of prediction and answer."""
-    said, wanted = words(prediction), words(answer)
-    shared = _shared(said, wanted)
-    return 2 * shared / (len(said) + len(wanted)) if shared else 0.0
+    """Compute F1 of the words of prediction and answer."""
+    hypothesis, reference = words(prediction), words(answer)
+    shared = _shared(hypothesis, reference)
+    return 2 * shared / (len(hypothesis) + len(reference)) if shared else 0.0
 
 
 def words(text: str) -> list[str]:
-    """The words that are compared."""
+    """Split a text into the words that are compared."""
     return _ARTICLES.sub(" ", without_ascii_punctuation(text)).split()
 
 
-def _shared(said: Sequence[str], wanted: Sequence[str]) -> int:
-    return (Counter(said) & Counter(wanted)).total()
+def _shared(hypothesis: Sequence[str], reference: Sequence[str]) -> int:
+    return (Counter(hypothesis) & Counter(reference)).total()
 
 
 def explain(item: Item) -> list[str]:
-    """How the row came to its score."""
+    """Explain how the row came to its score, a line a step."""
     if not item.prediction.strip():
-        return [EMPTY]
-    said = words(item.prediction)
-    lines = [f"prediction {item.prediction!r} has the words {' '.join(said)!r}"]
+        return [NO_PREDICTION]
+    hypothesis = words(item.prediction)
+    lines = [f"prediction {item.prediction!r} has the words {' '.join(hypothesis)!r}"]
     for answer in dict.fromkeys(item.answers):
-        wanted = words(answer)
+        reference = words(answer)
         lines.append(
-            f"answer {' '.join(wanted)!r}: {_shared(said, wanted)} words shared of {len(said)} "
-            f"and {len(wanted)}: F1 {f1(item.prediction, answer):.4g}"
+            f"answer {' '.join(reference)!r}: {_shared(hypothesis, reference)} words shared of "
+            f"{len(hypothesis)} and {len(reference)}: F1 {f1(item.prediction, answer):.4g}"
         )
     return [*lines, f"the best of them: {token_f1(item.prediction, item.answers):.4g}"]
 

@@ -1,4 +1,4 @@
-"""VQA accuracy (Antol et al. 2015, Goyal et al. 2017): how many of ten people said the same?
+"""VQA accuracy (Antol et al. 2015, Goyal et al. 2017): how many of ten people agree?
 
 An answer that k of the others gave scores min(k / 3, 1); the score is its mean over leaving out
 each of the answers once. Official source: GT-Vision-Lab/VQA,
@@ -18,14 +18,14 @@ reproduced with its quirks:
 
 Profiles:
 
-- `lmms-eval` (`lmms_eval/tasks/vqav2/utils.py`, `_task_utils/vqa_eval_metric.py`): the prediction
-  is always normalised, after its commas and question marks are removed and `'s` is split off; the
-  answers only where they differ. Ten times `yes` against `Yes` is 1, ten times `T-shirt` against
-  the same is 0.
-- `vlmevalkit` (`vlmeval/dataset/utils/vqa_eval.py`, `vlmeval/smp/misc.py`): both are always
-  normalised, and a period after a digit stays too.
+- `lmms-eval` (0.7.3: `lmms_eval/tasks/vqav2/utils.py`, `_task_utils/vqa_eval_metric.py`): both are
+  always normalised, and several commas between two digits count as one: ten times `yes` against
+  `Yes` is 1. The answers differ by their `answer_id`, as in VQA v2.
+- `vlmevalkit` (VLMEvalKit as packaged in ms-vlmeval 0.0.20: `vlmeval/dataset/utils/vqa_eval.py`,
+  `vlmeval/smp/misc.py`): both are always normalised, and a period after a digit stays too.
 
-In all profiles an empty prediction scores 0.
+In all profiles an empty prediction scores 0; to the kits it is as good as an answer of which no
+word is left (`the`).
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ from functools import lru_cache, partial
 from itertools import pairwise
 
 from vqa.metrics.contractions import CONTRACTIONS
-from vqa.metrics.metric import Item, Metric, mean_metric
-from vqa.metrics.wording import EMPTY, counted
+from vqa.metrics.metric import NO_PREDICTION, Item, Metric, count_texts, mean_metric
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _ARTICLES = frozenset({"a", "an", "the"})
@@ -51,7 +50,7 @@ _MOST_PERIODS = int(re.UNICODE)
 
 
 def vqa_accuracy(prediction: str, answers: Sequence[str], profile: str = "official") -> float:
-    """The score of one prediction against the people's answers, from 0 to 1."""
+    """Score one prediction against the people's answers, from 0 to 1."""
     if not prediction.strip() or not answers:
         return 0.0
     return leave_one_out(*compared(prediction, answers, profile))
@@ -60,34 +59,28 @@ def vqa_accuracy(prediction: str, answers: Sequence[str], profile: str = "offici
 def compared(
     prediction: str, answers: Sequence[str], profile: str = "official"
 ) -> tuple[str, list[str]]:
-    """Prediction and answers in the form in which they are compared."""
-    said, given = clean(prediction), [clean(answer) for answer in answers]
-    if profile == "vlmevalkit":
-        return normalize(said, profile), [normalize(answer, profile) for answer in given]
-    differ = len(set(given)) > 1
-    if profile == "lmms-eval":
-        plain = prediction.lower().replace(",", "").replace("?", "").replace("'s", " 's")
-        said = normalize(clean(plain), profile)
-    if differ:
-        said = normalize(said, profile)
-        given = [normalize(answer, profile) for answer in given]
-    return said, given
+    """Bring prediction and answers to the form in which they are compared."""
+    form, forms = clean(prediction), [clean(answer) for answer in answers]
+    if profile != "official" or len(set(forms)) > 1:
+        form = normalize(form, profile)
+        forms = [normalize(answer, profile) for answer in forms]
+    return form, forms
 
 
-def leave_one_out(said: str, answers: Sequence[str]) -> float:
-    """The mean over the answers of min(matches among the others / 3, 1)."""
-    matches = list(answers).count(said)
-    scores = [min(1.0, (matches - (answer == said)) / 3) for answer in answers]
+def leave_one_out(prediction: str, answers: Sequence[str]) -> float:
+    """Compute the mean over the answers of min(matches among the others / 3, 1)."""
+    matches = list(answers).count(prediction)
+    scores = [min(1.0, (matches - (answer == prediction)) / 3) for answer in answers]
     return sum(scores) / len(scores)
 
 
 def clean(text: str) -> str:
-    """Line breaks and tabs as spaces, no space at the ends."""
+    """Replace line breaks and tabs by spaces, no space at the ends."""
     return text.replace("\n", " ").replace("\t", " ").strip()
 
 
 def normalize(text: str, profile: str = "official") -> str:
-    """The text after all rules.
+    """Apply all rules to a text.
 
     >>> normalize("The U.S.A.")
     'usa'
@@ -97,49 +90,50 @@ def normalize(text: str, profile: str = "official") -> str:
 
 @lru_cache(maxsize=1 << 16)
 def steps(text: str, profile: str = "official") -> tuple[tuple[str, str], ...]:
-    """The rules in their order, each with the text after it."""
-    found = [("as given", text)]
+    """Apply the rules in their order; return each with the text after it."""
+    forms = [("as given", text)]
     all_vanish = (_COMMAS if profile == "lmms-eval" else _COMMA).search(text) is not None
     marked = text
     for mark in _MARKS:
         beside_space = f"{mark} " in text or f" {mark}" in text
         marked = marked.replace(mark, "" if beside_space or all_vanish else " ")
-    found.append(("punctuation", marked))
+    forms.append(("punctuation", marked))
     period = _PERIOD_APART if profile == "vlmevalkit" else _PERIOD
-    found.append(("periods", period.sub("", marked, count=_MOST_PERIODS)))
-    words = found[-1][1].lower().split()
-    found.append(("lower case, single spaces", " ".join(words)))
+    forms.append(("periods", period.sub("", marked, count=_MOST_PERIODS)))
+    words = forms[-1][1].lower().split()
+    forms.append(("lower case, single spaces", " ".join(words)))
     words = [_NUMBERS.get(word, word) for word in words]
-    found.append(("number words", " ".join(words)))
+    forms.append(("number words", " ".join(words)))
     words = [word for word in words if word not in _ARTICLES]
-    found.append(("articles", " ".join(words)))
+    forms.append(("articles", " ".join(words)))
     words = [CONTRACTIONS.get(word, word) for word in words]
-    found.append(("contractions", " ".join(words)))
-    return tuple(found)
+    forms.append(("contractions", " ".join(words)))
+    return tuple(forms)
 
 
 def explain(item: Item, profile: str = "official") -> list[str]:
-    """How the row came to its score."""
+    """Explain how the row came to its score, a line a step."""
     if not item.prediction.strip():
-        return [EMPTY]
-    said, answers = compared(item.prediction, item.answers, profile)
+        return [NO_PREDICTION]
+    form, answers = compared(item.prediction, item.answers, profile)
     raw = [clean(answer) for answer in item.answers]
-    lines = [f"prediction: {item.prediction!r}", f"answers: {counted(raw)}"]
+    lines = [f"prediction: {item.prediction!r}", f"answers: {count_texts(raw)}"]
     if len(set(raw)) <= 1:
         lines.append(
             "all answers are the same: "
-            + {
-                "official": "prediction and answers are compared as they stand, case included",
-                "lmms-eval": "only the prediction is normalised (profile lmms-eval)",
-            }.get(profile, "they are normalised nevertheless (profile vlmevalkit)")
+            + (
+                "prediction and answers are compared as they stand, case included"
+                if profile == "official"
+                else f"they are normalised nevertheless (profile {profile})"
+            )
         )
-    for what, before, after in _changed(item.prediction, said, raw, answers):
+    for what, before, after in _changed(item.prediction, form, raw, answers):
         lines.append(f"{what} {before!r} is compared as {after!r}")
         lines += [f"  {rule}: {text!r}" for rule, text in _rules(before, after, profile)]
     if not answers:
         return [*lines, "there are no answers: the score is 0"]
-    matches = answers.count(said)
-    lines.append(f"{matches} of {len(answers)} answers are {said!r}")
+    matches = answers.count(form)
+    lines.append(f"{matches} of {len(answers)} answers are {form!r}")
     for times, own in ((matches, 1), (len(answers) - matches, 0)):
         if times:
             score = min(1.0, (matches - own) / 3)
@@ -149,27 +143,27 @@ def explain(item: Item, profile: str = "official") -> list[str]:
             )
     if len(answers) == 1:
         lines.append("a single answer leaves no others to agree with; exact_match takes such data")
-    lines.append(f"the mean of the {len(answers)}: {leave_one_out(said, answers):.4g}")
+    lines.append(f"the mean of the {len(answers)}: {leave_one_out(form, answers):.4g}")
     return lines
 
 
 def _changed(
-    prediction: str, said: str, raw: Sequence[str], answers: Sequence[str]
+    prediction: str, form: str, raw: Sequence[str], answers: Sequence[str]
 ) -> list[tuple[str, str, str]]:
-    """What is compared in another form than it was given: what, before, after; each once."""
-    pairs = [("prediction", prediction, said)]
+    """List what is compared in another form than it was given: what, before, after; each once."""
+    pairs = [("prediction", prediction, form)]
     pairs += [("answer", a, b) for a, b in dict.fromkeys(zip(raw, answers, strict=True))]
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def _rules(before: str, after: str, profile: str) -> list[tuple[str, str]]:
-    """The rules that changed the text, as far as they lead to what is compared."""
-    given = clean(before)
-    found = steps(given, profile)
-    if found[-1][1] != after:
+    """List the rules that changed the text, as far as they lead to what is compared."""
+    cleaned = clean(before)
+    forms = steps(cleaned, profile)
+    if forms[-1][1] != after:
         return []
-    changed = [("line breaks, tabs and ends", given)] if given != before else []
-    return changed + [now for last, now in pairwise(found) if last[1] != now[1]]
+    changed = [("line breaks, tabs and ends", cleaned)] if cleaned != before else []
+    return changed + [now for last, now in pairwise(forms) if last[1] != now[1]]
 
 
 def _metric(profile: str) -> Metric:

@@ -6,33 +6,34 @@ from collections.abc import Iterator
 from typing import Any
 
 from vqa.data.example import Example
-from vqa.data.formats.coco_captions import QUESTION
-from vqa.data.formats.look import Seen
-from vqa.data.formats.table import cells, delimiter, first_row
-from vqa.data.rows import Raw, Wanted, examples
+from vqa.data.formats.probe import FileProbe
+from vqa.data.formats.table import cells, delimiter, first_row, value_of, without_empty_end
+from vqa.data.published_columns import CAPTION_QUESTION
+from vqa.data.row_reader import NumberedRow, ReadOptions, read_examples
 
 NAME = "CSV (image, caption)"
 _NAMES = {"image", "caption"}
 
 
-def sniff(seen: Seen) -> bool:
-    """The first line names pictures and captions and no questions."""
-    return bool(seen.lines) and delimiter(seen.lines[0], _NAMES) is not None
+def sniff(probe: FileProbe) -> bool:
+    """Recognise a first line that names pictures and captions and no questions."""
+    return bool(probe.lines) and delimiter(probe.lines[0], _NAMES) is not None
 
 
-def read(seen: Seen, wanted: Wanted) -> Iterator[Example]:
-    """A row for lines that follow each other about one picture, under the first one's number."""
-    return examples(_rows(seen), wanted)
+def read(probe: FileProbe, options: ReadOptions) -> Iterator[Example]:
+    """Read a row for successive lines about one picture, under the first one's number."""
+    return read_examples(_rows(probe), options)
 
 
-def _rows(seen: Seen) -> Iterator[Raw]:
-    mark = delimiter(seen.lines[0], _NAMES)
+def _rows(probe: FileProbe) -> Iterator[NumberedRow]:
+    mark = delimiter(probe.lines[0], _NAMES)
     assert mark is not None
-    rows = cells(seen.path, mark)
-    names = [name.strip().lower() for name in first_row(seen.path, rows)]
+    rows = cells(probe.path, mark)
+    names = [name.strip().lower() for name in first_row(probe.path, rows)]
     image, caption = names.index("image"), names.index("caption")
     begun: tuple[int, dict[str, Any]] | None = None
     for number, row in rows:
+        row = row if isinstance(row, ValueError) else without_empty_end(row, len(names))
         if isinstance(row, ValueError) or len(row) != len(names):
             yield number, ValueError(row if isinstance(row, ValueError) else
                                      f"{len(row)} cells, but {len(names)} columns")  # fmt: skip
@@ -40,7 +41,12 @@ def _rows(seen: Seen) -> Iterator[Raw]:
         if begun is not None and begun[1]["image"] != row[image]:
             yield begun
             begun = None
-        begun = begun or (number, {"image": row[image], "question": QUESTION, "answers": []})
-        begun[1]["answers"].append(row[caption].strip())
+        begun = begun or (
+            number,
+            {"image": row[image], "question": CAPTION_QUESTION, "answers": []},
+        )
+        value = value_of("answers", row[caption])
+        if value is not None:
+            begun[1]["answers"] += value if isinstance(value, list) else [value]
     if begun is not None:
         yield begun

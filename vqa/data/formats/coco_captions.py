@@ -6,28 +6,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vqa.data.example import Example
-from vqa.data.formats.json_rows import list_rows
+from vqa.data.formats.flat_json import list_rows, repeated_ids
 from vqa.data.formats.json_stream import elements
-from vqa.data.formats.look import Seen
-from vqa.data.rows import Raw, Wanted, examples
+from vqa.data.formats.probe import FileProbe
+from vqa.data.published_columns import CAPTION_QUESTION
+from vqa.data.row_reader import NumberedRow, ReadOptions, read_examples
 from vqa.errors import InputError
 
 NAME = "COCO captions"
-QUESTION = "Describe the image."
 
 
-def sniff(seen: Seen) -> bool:
-    """A list of pictures, and one of annotations with captions."""
-    first = (seen.members.get("annotations") or [None])[0]
-    return seen.kind == "json object" and isinstance(first, dict) and "caption" in first
+def sniff(probe: FileProbe) -> bool:
+    """Recognise a list of pictures, and one of annotations with captions."""
+    first = probe.first_of("annotations")
+    return probe.kind == "json object" and isinstance(first, dict) and "caption" in first
 
 
-def read(seen: Seen, wanted: Wanted) -> Iterator[Example]:
-    """A row for each picture under its number in the file; one without a caption is a bad row."""
-    return examples(_rows(seen.path), wanted)
+def read(probe: FileProbe, options: ReadOptions) -> Iterator[Example]:
+    """Read a row for each picture under its number in the file; it is bad without a caption."""
+    return read_examples(_rows(probe.path, options), options)
 
 
-def _rows(path: Path) -> Iterator[Raw]:
+def _rows(path: Path, options: ReadOptions) -> Iterator[NumberedRow]:
+    unclear = repeated_ids(path, "images", "id")
     captions: dict[int | str, list[str]] = {}
     try:
         for number, row in enumerate(elements(path, "annotations"), start=1):
@@ -47,6 +48,10 @@ def _rows(path: Path) -> Iterator[Raw]:
         if not isinstance(key, int | str):
             yield number, ValueError("id is neither a text nor a whole number")
             continue
-        found = [caption for caption in captions.get(key, ()) if caption]
-        row = {"id": key, "question": QUESTION, "answers": found or None}
+        if key in unclear and options.need_answers:
+            yield number, ValueError(f"id {key!r} comes {unclear[key]} times among the images, so "
+                                     "its captions cannot be told apart")  # fmt: skip
+            continue
+        answers = [caption for caption in captions.get(key, ()) if caption and key not in unclear]
+        row = {"id": key, "question": CAPTION_QUESTION, "answers": answers or None}
         yield number, row | {"image": image.get("file_name")}

@@ -1,6 +1,6 @@
 """Data sets of the Hugging Face library: a directory that it has saved, or a hub id.
 
-`NAME:SPLIT` names a split; without one there must be only one.
+`NAME:SPLIT` names a split, `NAME:CONFIG:SPLIT` one of a config; without it there must be only one.
 """
 
 from __future__ import annotations
@@ -9,28 +9,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vqa.data.example import Example
-from vqa.data.formats.by_row import read_rows
-from vqa.data.formats.look import Seen
-from vqa.data.rows import Wanted
+from vqa.data.example import Columns, Example
+from vqa.data.formats.arrow_rows import rows_of
+from vqa.data.formats.probe import FileProbe
+from vqa.data.formats.table_rows import read_rows
+from vqa.data.row_reader import ReadOptions
 from vqa.errors import InputError
+from vqa.models.model_files import load_pretrained
 
 NAME = "a Hugging Face data set"
+_AT_ONCE = 500  # rows; they are in the file, not in memory, until they are measured
 _MARKS = ("dataset_info.json", "state.json", "dataset_dict.json")
 
 
-def sniff(seen: Seen) -> bool:
-    """The files that `save_to_disk` writes; or no file at all, but the name of a hub id."""
-    return seen.kind == "hub" or (
-        seen.kind == "folder" and any((seen.path / name).is_file() for name in _MARKS)
+def sniff(probe: FileProbe) -> bool:
+    """Recognise the files that `save_to_disk` writes; or no file at all, but a hub id."""
+    return probe.kind == "hub" or (
+        probe.kind == "folder" and any((probe.path / name).is_file() for name in _MARKS)
     )
 
 
-def read(seen: Seen, wanted: Wanted) -> Iterator[Example]:
-    """Rows by their number. Raises InputError where the library or the data set is missing."""
-    name, _, split = str(seen.path).partition(":") if seen.kind == "hub" else (str(seen.path),) * 3
-    data = _load(name, split) if seen.kind == "hub" else _load_directory(seen.path)
-    return read_rows(_with_files(data, name), wanted)
+def read(probe: FileProbe, options: ReadOptions) -> Iterator[Example]:
+    """Read rows by their number. Raises InputError where the library or the data set is missing."""
+    name, *parts = str(probe.path).split(":") if probe.kind == "hub" else [str(probe.path)]
+    data = _load(name, parts) if probe.kind == "hub" else _load_directory(probe.path)
+    return read_rows(enumerate(_rows(_only_split(data, name), name), start=1), options)
 
 
 def _library() -> Any:
@@ -52,38 +55,43 @@ def _load_directory(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read as a data set ({_line(error)})") from error
 
 
-def _load(name: str, split: str) -> Any:
+def _load(name: str, parts: list[str]) -> Any:
+    config, split = [None, None, *parts][-2:]
     if (Path.cwd() / name).exists():
-        raise InputError(f"{name} has no part {split!r}")
+        raise InputError(f"{name} has no part {':'.join(parts)!r}")
     try:
         library = _library()
     except InputError as error:
         raise InputError(f"{name}: no such file or directory; {error}") from error
     try:
-        return library.load_dataset(name, split=split or None)
-    except Exception as error:  # no network, no such name, a script that it would have to run
+        return load_pretrained(library.load_dataset, name, name=config, split=split)
+    except InputError as error:  # no network, no such name, a script that it would have to run
         raise InputError(
             f"{name}: no such file or directory, and no hub could give a data set of that name "
             f"({_line(error)})"
         ) from error
 
 
-def _with_files(data: Any, name: str) -> Any:
-    """The only split, its pictures as `{bytes, path}` instead of decoded."""
-    if isinstance(data, dict):
-        if len(data) != 1:
-            splits = ", ".join(data)
-            raise InputError(f"{name} has the splits {splits}: name one ({name}:SPLIT, or its "
-                             "directory)")  # fmt: skip
-        data = next(iter(data.values()))
-    datasets = _library()
-    for column, feature in data.features.items():
-        if isinstance(feature, datasets.Image):
-            data = data.cast_column(column, datasets.Image(decode=False))
-        elif isinstance(getattr(feature, "feature", None), datasets.Image):
-            undecoded = datasets.List(datasets.Image(decode=False))
-            data = data.cast_column(column, undecoded)
-    return data
+def _only_split(data: Any, name: str) -> Any:
+    if not isinstance(data, dict):
+        return data
+    if len(data) != 1:
+        splits = ", ".join(data)
+        raise InputError(f"{name} has the splits {splits}: name one ({name}:SPLIT, or its "
+                         "directory)")  # fmt: skip
+    return next(iter(data.values()))
+
+
+def _rows(data: Any, name: str) -> Iterator[Columns | ValueError]:
+    """Yield the rows as they are stored: of pictures, sound and videos `{bytes, path}`."""
+    import pyarrow
+
+    try:
+        for table in data.with_format("arrow").iter(_AT_ONCE):
+            for batch in table.to_batches():
+                yield from rows_of(batch, validated=False)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{name}: cannot be read as a data set ({_line(error)})") from error
 
 
 def _line(error: Exception) -> str:

@@ -2,58 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vqa.data.columns import Columns
-from vqa.data.example import Example
+from vqa.data.example import Columns, Example
 from vqa.data.formats import flat_json
-from vqa.data.formats.conversation import with_parts
-from vqa.data.formats.json_rows import json_rows
-from vqa.data.formats.look import Seen
-from vqa.data.rows import Wanted, examples
+from vqa.data.formats.messages import conversation, weight, with_parts
+from vqa.data.formats.probe import FileProbe
+from vqa.data.row_reader import ReadOptions, read_examples
+from vqa.inputs.placeholders import message_parts, split_at_pictures
 
 NAME = "OpenAI messages"
-columns = with_parts
+flatten = with_parts
 
 
-def sniff(seen: Seen) -> bool:
-    """Messages that hold their pictures, if any, in themselves."""
-    return any(knows(row) for row in seen.rows)
+def sniff(probe: FileProbe) -> bool:
+    """Recognise messages that hold their pictures, if any, in themselves."""
+    return any(matches(row) for row in probe.rows)
 
 
-def knows(row: Columns) -> bool:
+def matches(row: Columns) -> bool:
     """Whether the row is OpenAI's."""
-    return isinstance(row.get("messages"), list) and not {"image", "images"} & row.keys()
+    return conversation(row) is not None and not {"image", "images"} & row.keys()
 
 
-def read(seen: Seen, wanted: Wanted) -> Iterator[Example]:
-    """A conversation for each row."""
-    return examples(json_rows(seen), wanted, columns)
+def read(probe: FileProbe, options: ReadOptions) -> Iterator[Example]:
+    """Read each row as a conversation."""
+    return read_examples(flat_json.json_rows(probe), options, flatten)
 
 
 def to_row(example: Example) -> Columns:
-    """The row of an example; pictures are `image_url` parts with their path."""
+    """Make the row of an example; pictures are `image_url` parts with their path."""
     flat = flat_json.to_row(example)
     names = [flat["image"]] if isinstance(flat["image"], str) else list(flat["image"])
-    said: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     if example.system:
-        said.append({"role": "system", "content": example.system})
+        messages.append({"role": "system", "content": example.system})
     for turn in example.earlier:
-        asked, names = names[: turn.pictures], names[turn.pictures :]
-        said.append(_asked(turn.question, asked))
-        weight = {} if turn.learned else {"weight": 0}
-        said.append({"role": "assistant", "content": turn.answer} | weight)
-    said.append(_asked(example.question, names))
-    said += [{"role": "assistant", "content": answer} for answer in example.answers[:1]]
-    row: Columns = {"id": example.id, "messages": said}
+        images, names = names[: turn.pictures], names[turn.pictures :]
+        messages.append(_question(turn.question, turn.places, images))
+        messages.append({"role": "assistant", "content": turn.answer} | weight(turn.in_loss))
+    messages.append(_question(example.question, example.places, names))
+    for answer in example.answers[:1]:
+        messages.append({"role": "assistant", "content": answer} | weight(example.in_loss))
+    row: Columns = {"id": example.id, "messages": messages}
     if len(example.answers) > 1:
         row["answers"] = list(example.answers)
     return row | example.extra
 
 
-def _asked(question: str, images: list[str]) -> dict[str, Any]:
+def _question(question: str, places: Sequence[int], images: Sequence[str]) -> dict[str, Any]:
     if not images:
         return {"role": "user", "content": question}
-    parts = [{"type": "image_url", "image_url": {"url": name}} for name in images]
-    return {"role": "user", "content": [*parts, {"type": "text", "text": question}]}
+    urls = iter(images)
+    content = [
+        {"type": "image_url", "image_url": {"url": next(urls)}}
+        if part is None
+        else {"type": "text", "text": part}
+        for part in message_parts(len(images) - len(places), split_at_pictures(question, places))
+    ]
+    return {"role": "user", "content": content}

@@ -1,84 +1,93 @@
-"""VQA v2 (Goyal et al. 2017): a file of questions and one of annotations, found by their content.
+"""VQA v2 (Goyal et al. 2017): a file of questions and one of annotations, recognised by content.
 
-The user names one of the two, or their folder. All ten answers are kept; the commonest stands first
-and is the one to learn.
+The user names one of the two, or their folder. All ten answers are accepted; the commonest stands
+first and is trained on.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vqa.data.columns import Columns
-from vqa.data.example import Example
-from vqa.data.formats.json_rows import list_rows
+from vqa.data.example import Columns, Example
+from vqa.data.formats.flat_json import list_rows, repeated_ids
 from vqa.data.formats.json_stream import elements, members
-from vqa.data.formats.look import Seen, look
-from vqa.data.rows import Raw, Wanted, examples
+from vqa.data.formats.probe import FileProbe, probe_file
+from vqa.data.picture_paths import picture_names
+from vqa.data.published_columns import commonest_first
+from vqa.data.row_reader import NumberedRow, ReadOptions, read_examples
 from vqa.errors import InputError
 
 NAME = "VQA v2"
-_PICTURES_KEPT = 16_384
+
+Annotations = dict[int | str, Columns]
 
 
-def sniff(seen: Seen) -> bool:
-    """A list of questions or annotations by `question_id`; a folder with such a file."""
-    if seen.kind == "folder":
-        return bool(_files(seen.path, "questions"))
-    return any(_is(seen, name) for name in ("questions", "annotations"))
+def sniff(probe: FileProbe) -> bool:
+    """Recognise a list of questions or annotations by `question_id`; a folder with such a file."""
+    if probe.kind == "folder":
+        return bool(_files(probe.path, "questions"))
+    return any(_is(probe, name) for name in ("questions", "annotations"))
 
 
-def read(seen: Seen, wanted: Wanted) -> Iterator[Example]:
-    """The rows of the questions, in their order, numbered from 1.
+def read(probe: FileProbe, options: ReadOptions) -> Iterator[Example]:
+    """Read the rows of the questions, in their order, numbered from 1.
 
-    Raises InputError where the other file is not beside the named one, or cannot be told from
-    others.
+    Raises InputError where the other file is not beside the named one, or several could
+    be it.
     """
-    questions, annotations = _pair(seen, wanted.need_answers)
+    questions, annotations = _pair(probe, options.need_answers)
     subset = _subset(questions)
-    found = _annotations(annotations) if annotations is not None else {}
-    return examples(_rows(questions, found, subset, wanted), wanted)
+    rows: Annotations = {}
+    unclear: dict[int | str, str] = {}
+    if annotations is not None and options.note_id is None:
+        of_questions = repeated_ids(questions, "questions", "question_id")
+        rows, of_annotations = _annotations(annotations)
+        unclear = {key: f"question_id {key!r} comes {count} times in {path.name}, so its answers "
+                        "cannot be told apart"
+                   for path, counts in ((annotations, of_annotations), (questions, of_questions))
+                   for key, count in counts.items()}  # fmt: skip
+    return read_examples(_rows(questions, rows, unclear, subset, options), options)
 
 
-def files(seen: Seen) -> list[Path]:
-    """The file of questions, and that of annotations if there is one."""
-    questions, annotations = _pair(seen, need_answers=False)
+def files(probe: FileProbe) -> list[Path]:
+    """Return the file of questions, and that of annotations if there is one."""
+    questions, annotations = _pair(probe, need_answers=False)
     return [questions, annotations] if annotations is not None else [questions]
 
 
-def _is(seen: Seen, name: str) -> bool:
-    first = (seen.members.get(name) or [None])[0]
-    wanted = {"question_id", "question" if name == "questions" else "answers"}
-    return seen.kind == "json object" and isinstance(first, dict) and wanted <= first.keys()
+def _is(probe: FileProbe, name: str) -> bool:
+    first = probe.first_of(name)
+    keys = {"question_id", "question" if name == "questions" else "answers"}
+    return probe.kind == "json object" and isinstance(first, dict) and keys <= first.keys()
 
 
 def _files(folder: Path, name: str) -> list[Path]:
-    """The files of questions, or of annotations, in a folder."""
-    found = []
+    """List the files of questions, or of annotations, in a folder."""
+    paths = []
     for path in sorted(folder.glob("*.json")):
         try:
-            if _is(look(path), name):
-                found.append(path)
+            if _is(probe_file(path), name):
+                paths.append(path)
         except InputError:
             continue
-    return found
+    return paths
 
 
-def _pair(seen: Seen, need_answers: bool) -> tuple[Path, Path | None]:
-    folder = seen.path if seen.kind == "folder" else seen.path.parent
-    if seen.kind == "folder":
+def _pair(probe: FileProbe, need_answers: bool) -> tuple[Path, Path | None]:
+    folder = probe.path if probe.kind == "folder" else probe.path.parent
+    if probe.kind == "folder":
         questions = _only(_files(folder, "questions"), folder)
-    elif _is(seen, "questions"):
-        questions = seen.path
+    elif _is(probe, "questions"):
+        questions = probe.path
     else:
-        near = _of_subset(_files(folder, "questions"), _subset(seen.path))
+        near = _of_subset(_files(folder, "questions"), _subset(probe.path))
         if not near:
-            raise InputError(f"{seen.path}: no file with its questions beside it")
-        return _only(near, folder), seen.path
+            raise InputError(f"{probe.path}: no file with its questions beside it")
+        return _only(near, folder), probe.path
     near = _of_subset(_files(folder, "annotations"), _subset(questions))
     if not near and need_answers:
         raise InputError(f"{questions}: no file with its annotations (the answers) beside it")
@@ -97,50 +106,50 @@ def _of_subset(files: list[Path], subset: str) -> list[Path]:
 
 
 def _subset(path: Path) -> str:
-    """What the file says it is about, as `train2014`; empty where it says nothing."""
+    """Return the subset that the file names, as `train2014`; empty where it names none."""
     try:
         for name, value in members(path):
             if name == "data_subtype":
                 return str(value)
-    except ValueError:  # told when its rows are read
+    except ValueError:  # reported when its rows are read
         pass
     return ""
 
 
-def _annotations(path: Path) -> dict[int | str, Columns]:
-    """The answers and what else is said of each question, by its id."""
-    found: dict[int | str, Columns] = {}
+def _annotations(path: Path) -> tuple[Annotations, Counter[int | str]]:
+    """Read the annotation of each question by its id, and count the ids that repeat."""
+    annotations: Annotations = {}
+    repeated: Counter[int | str] = Counter()
     try:
         for number, row in enumerate(elements(path, "annotations"), start=1):
             try:
-                found[row["question_id"]] = _annotation(row)
+                key = row["question_id"]
+                if key in annotations:
+                    repeated[key] = max(2, repeated[key] + 1)
+                annotations[key] = _annotation(row)
             except (TypeError, KeyError, AttributeError):
                 raise InputError(f"{path}:{number}: not an annotation with answers") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-    return found
+    return annotations, repeated
 
 
 def _annotation(row: Columns) -> Columns:
-    # the same few thousand texts again and again: kept once each
+    # the same few thousand texts again and again: held once each
     answers = [sys.intern(str(answer["answer"])) for answer in row["answers"]]
-    counts = Counter(answers)
-    most = max(counts.values(), default=0)
-    learned: str | None = row.get("multiple_choice_answer")
-    if counts[learned or ""] != most:
-        learned = next((answer for answer in answers if counts[answer] == most), None)
-    if learned is not None:
-        answers.remove(learned)
-        answers.insert(0, learned)
     kinds = {name: sys.intern(str(row[name])) for name in ("question_type", "answer_type")
              if name in row}  # fmt: skip
-    return kinds | {"answers": answers}
+    return kinds | {"answers": commonest_first(answers, row.get("multiple_choice_answer"))}
 
 
 def _rows(
-    questions: Path, annotations: dict[int | str, Columns], subset: str, wanted: Wanted
-) -> Iterator[Raw]:
-    picture = _picture_names(wanted.root, subset)
+    questions: Path,
+    annotations: Annotations,
+    unclear: Mapping[int | str, str],
+    subset: str,
+    options: ReadOptions,
+) -> Iterator[NumberedRow]:
+    picture = picture_names(options.root)
     for number, row in list_rows(questions, "questions"):
         if isinstance(row, ValueError):
             yield number, row
@@ -149,18 +158,9 @@ def _rows(
         if not isinstance(image, int) or not isinstance(key, int | str):
             yield number, ValueError("question_id or image_id is missing")
             continue
+        if key in unclear and options.need_answers:
+            yield number, ValueError(unclear[key])
+            continue
         rest = {name: value for name, value in row.items() if name != "question_id"}
-        flat: dict[str, Any] = {"id": key, "image": picture(image)}
-        yield number, rest | flat | annotations.get(key, {})
-
-
-def _picture_names(root: Path, subset: str) -> Callable[[int], str]:
-    """A function that names a picture by its number: the first name under which it is there."""
-
-    @lru_cache(_PICTURES_KEPT)
-    def name(number: int) -> str:
-        names = [f"COCO_{subset}_{number:012}.jpg", f"{number:012}.jpg"]
-        names += [f"{subset}/{found}" for found in names]
-        return next((found for found in names if (root / found).is_file()), names[0])
-
-    return name
+        flat: dict[str, Any] = {"id": key, "image": picture(image, subset)}
+        yield number, rest | flat | ({} if key in unclear else annotations.get(key, {}))

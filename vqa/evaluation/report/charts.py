@@ -18,41 +18,42 @@ _TOPS = ((0.1, 5), (0.25, 5), (0.5, 5), (0.8, 4), (1.0, 4))  # of an axis, and i
 
 
 def reliability(series: Series) -> Markup:
-    """Mean score against mean probability of answers of similar probability."""
+    """Draw mean score against mean probability of answers of similar probability."""
     place = _axes(1.0)
     parts = [_line([place(0, 0), place(1, 1)], "ideal")]
-    for index, (name, found) in enumerate(series):
-        if found is None:
+    for index, (name, calibration) in enumerate(series):
+        if calibration is None:
             continue
-        spots = [place(b.probability, b.score) for b in found.bins]
+        spots = [place(b.probability, b.score) for b in calibration.bins]
         parts.append(_line(spots, f"curve m{index % COLORS}"))
-        for part, spot in zip(found.bins, spots, strict=True):
-            told = (
+        for part, spot in zip(calibration.bins, spots, strict=True):
+            title = (
                 f"{name}: {part.count} answers, probability {_percent(part.probability)}, "
                 f"score {_percent(part.score)}"
             )
-            parts.append(_mark(spot, index, told))
+            parts.append(_mark(spot, index, title))
     label = "Reliability diagram: score against probability"
     return _chart(parts, 1.0, label, "probability of the answer", "score")
 
 
 def risk_coverage(series: Series) -> Markup:
-    """What is lost against the share answered, when the least probable answers are left out."""
+    """Draw the share wrong against the share answered, as the least probable are left out."""
     highest = max((risk for _, f in series if f for _, risk in f.risk_coverage), default=1.0)
     top = next((top for top, _ in _TOPS if highest <= top), 1.0)
     place = _axes(top)
     parts = []
-    for index, (name, found) in enumerate(series):
-        if found is None:
+    for index, (name, calibration) in enumerate(series):
+        if calibration is None:
             continue
-        spots = [place(share, risk) for share, risk in found.risk_coverage]
+        spots = [place(share, risk) for share, risk in calibration.risk_coverage]
         parts.append(_line(spots, f"curve m{index % COLORS}"))
-        if found.threshold is not None and found.score_above is not None:
-            told = (
-                f"{name}: not sure below {found.threshold:.2f}; {_percent(found.coverage)} "
-                f"answered, score {_percent(found.score_above)}"
+        coverage, score = calibration.coverage, calibration.score_above
+        if calibration.threshold is not None and score is not None:
+            title = (
+                f"{name}: not sure below {calibration.threshold:.2f}; {_percent(coverage)} "
+                f"answered, score {_percent(score)}"
             )
-            parts.append(_mark(place(found.coverage, 1 - found.score_above), index, told, 5.5))
+            parts.append(_mark(place(coverage, 1 - score), index, title, 5.5))
     label = "Risk-coverage curve: share wrong against share answered"
     return _chart(parts, top, label, "share of questions answered", "lost score")
 
@@ -89,8 +90,8 @@ def _line(spots: Sequence[tuple[float, float]], kind: str) -> Markup:
     return Markup('<polyline class="{}" points="{}"/>').format(kind, points)
 
 
-def _mark(spot: tuple[float, float], index: int, told: str, size: float = 4) -> Markup:
-    """A mark whose form, too, tells the model: a circle, a square, a triangle or a diamond."""
+def _mark(spot: tuple[float, float], index: int, title: str, size: float = 4) -> Markup:
+    """Draw a mark with a form for each model: a circle, a square, a triangle or a diamond."""
     x, y = spot
     corners = ((), (45, 135, 225, 315), (90, 210, 330), (0, 90, 180, 270))[index % 4]
     if corners:
@@ -101,11 +102,11 @@ def _mark(spot: tuple[float, float], index: int, told: str, size: float = 4) -> 
             for a in corners
         )
         shape = Markup('<polygon class="mark m{}" points="{}">').format(index % COLORS, points)
-        return shape + Markup("<title>{}</title></polygon>").format(told)
+        return shape + Markup("<title>{}</title></polygon>").format(title)
     shape = Markup('<circle class="mark m{}" cx="{}" cy="{}" r="{}">').format(
         index % COLORS, _number(x), _number(y), _number(size)
     )
-    return shape + Markup("<title>{}</title></circle>").format(told)
+    return shape + Markup("<title>{}</title></circle>").format(title)
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> Markup:

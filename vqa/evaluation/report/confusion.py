@@ -1,4 +1,4 @@
-"""What is said where the answer is one of the frequent ones."""
+"""Confusion of the frequent answers: which of them was predicted for which."""
 
 from __future__ import annotations
 
@@ -15,65 +15,61 @@ _OFTEN = 0.02  # of the rows, to be one of them
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of what was said (columns) to questions with a frequent answer (rows)."""
+    """Counts of predictions (columns) for questions with a frequent answer (lines)."""
 
     answers: tuple[str, ...]  # [A], the commonest first
-    said: tuple[str, ...]  # [A + O], the same and what else was often said
+    columns: tuple[str, ...]  # [A + O], the same and what else was often predicted
     counts: tuple[tuple[int, ...], ...]  # [A, A + O + 2]: these, something else, nothing
 
     @property
     def totals(self) -> tuple[int, ...]:
-        """Rows with each of the answers, [A]."""
+        """Return the number of rows with each of the answers, [A]."""
         return tuple(map(sum, self.counts))
 
 
 def confusions(
     answers: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]
 ) -> tuple[Confusion, ...]:
-    """The confusion of each model, [M], from R rows' answers and its R predictions.
+    """Count the confusion of each model, [M], from R rows' answers and its R predictions.
 
-    All have the same rows and columns. The answer of a row is what most raters said. A prediction
+    All have the same lines and columns. The answer of a row is what most raters gave. A prediction
     of several words counts as the one of the columns that it holds, where it holds exactly one.
     Empty where fewer than two answers come again: there is nothing to confuse.
     """
     truths = [majority(accepted) for accepted in answers]
     counts = Counter(filter(None, truths))
-    shown = [answer for answer, count in counts.most_common(MOST) if count > 1]
-    if len(shown) < 2:
+    frequent = [answer for answer, count in counts.most_common(MOST) if count > 1]
+    if len(frequent) < 2:
         return ()
-    asked = [place for place, truth in enumerate(truths) if truth in set(shown)]
-    plain = [[words(part[place]) for place in asked] for part in predictions]
-    others = Counter(text for part in plain for found in part if (text := " ".join(found)))
-    least = _OFTEN * len(asked) * len(predictions)
-    columns = (
-        shown
-        + [text for text, count in others.most_common() if text not in shown and count > least][
-            :_MOST_OTHERS
-        ]
-    )
+    places = [place for place, truth in enumerate(truths) if truth in set(frequent)]
+    plain = [[words(part[place]) for place in places] for part in predictions]
+    texts = Counter(text for part in plain for each in part if (text := " ".join(each)))
+    least = _OFTEN * len(places) * len(predictions)
+    others = [text for text, n in texts.most_common() if text not in frequent and n > least]
+    columns = frequent + others[:_MOST_OTHERS]
     return tuple(
-        _counted(shown, columns, [truths[place] for place in asked], part) for part in plain
+        _counted(frequent, columns, [truths[place] for place in places], part) for part in plain
     )
 
 
 def _counted(
-    shown: Sequence[str],
+    answers: Sequence[str],
     columns: Sequence[str],
     truths: Sequence[str],
     predictions: Sequence[Sequence[str]],
 ) -> Confusion:
-    line = {answer: i for i, answer in enumerate(shown)}
-    place = {text: i for i, text in enumerate(columns)}
-    counts = [[0] * (len(columns) + 2) for _ in shown]
-    for truth, said in zip(truths, predictions, strict=True):
-        counts[line[truth]][_column(said, place)] += 1
-    return Confusion(tuple(shown), tuple(columns), tuple(map(tuple, counts)))
+    line = {answer: i for i, answer in enumerate(answers)}
+    column = {text: i for i, text in enumerate(columns)}
+    counts = [[0] * (len(columns) + 2) for _ in answers]
+    for truth, predicted in zip(truths, predictions, strict=True):
+        counts[line[truth]][_column(predicted, column)] += 1
+    return Confusion(tuple(answers), tuple(columns), tuple(map(tuple, counts)))
 
 
-def _column(said: Sequence[str], place: dict[str, int]) -> int:
-    if not said:
-        return len(place) + 1
-    if (text := " ".join(said)) in place:
-        return place[text]
-    held = {word for word in said if word in place}
-    return place[held.pop()] if len(held) == 1 else len(place)
+def _column(predicted: Sequence[str], column: dict[str, int]) -> int:
+    if not predicted:
+        return len(column) + 1
+    if (text := " ".join(predicted)) in column:
+        return column[text]
+    matches = {word for word in predicted if word in column}
+    return column[matches.pop()] if len(matches) == 1 else len(column)

@@ -1,4 +1,4 @@
-"""Errors with their pictures: a bounded choice, grouped by likely cause."""
+"""Wrong answers with their pictures: a bounded choice, grouped by likely cause."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from vqa.data.example import Example
 from vqa.errors import InputError
+from vqa.evaluation.predictions import Prediction, RowId
 from vqa.evaluation.report.causes import CAUSES
-from vqa.evaluation.score import Key, Prediction
 
 Wrong = Mapping[int, str]  # place of a wrong row -> likely cause
-Changes = tuple[set[Key], set[Key]]  # ids that a model fixed and broke
+Changes = tuple[set[RowId], set[RowId]]  # ids that a model fixed and broke
 
 MOST_CARDS = 150
 _SIDE = 320  # pixels of the longer side: sharp on a dense screen at about 240
@@ -26,10 +26,10 @@ _MOST_TEXT = 600  # characters of a question or a prediction
 _MOST_ANSWERS = 8
 
 
-class Said(NamedTuple):
+class ModelAnswer(NamedTuple):
     """A model's answer to a row."""
 
-    text: str | None  # None where there is none; then `error` tells why
+    text: str | None  # None where there is none; then `error` is why
     error: str
     score: float
     probability: float | None
@@ -40,24 +40,24 @@ class Said(NamedTuple):
 class Card:
     """A row that at least one model got wrong."""
 
-    id: Key
+    id: RowId
     question: str
     answers: tuple[tuple[str, int], ...]  # and how many gave it
     answers_left_out: int
     pictures: tuple[str, ...]  # data URIs
-    no_picture: str  # why not all pictures are there
-    said: tuple[Said, ...]  # by each model
+    no_picture: str  # why not all pictures can be shown
+    predictions: tuple[ModelAnswer, ...]  # by each model
     cause: str  # of the first model that is wrong
     changes: tuple[tuple[str, int], ...]  # ("fixed" or "broke", which model)
 
     @property
     def causes(self) -> tuple[str, ...]:
-        """Those of all models that are wrong."""
-        return tuple(dict.fromkeys(said.cause for said in self.said if said.cause))
+        """Return those of all models that are wrong."""
+        return tuple(dict.fromkeys(answer.cause for answer in self.predictions if answer.cause))
 
 
 @dataclass(frozen=True)
-class Group:
+class CauseGroup:
     """The cards of one cause."""
 
     cause: str
@@ -69,42 +69,42 @@ class Group:
 class Gallery:
     """All groups, in the order of `CAUSES`; without those that have no cards."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[CauseGroup, ...]
     count: int  # rows that at least one model got wrong
 
     @property
-    def shown(self) -> int:
-        """The number of cards."""
+    def card_count(self) -> int:
+        """Return the number of cards."""
         return sum(len(group.cards) for group in self.groups)
 
     @property
     def causes(self) -> dict[str, int]:
-        """The number of cards on which some model has each cause, in the order of `CAUSES`."""
+        """Count the cards on which some model has each cause, in the order of `CAUSES`."""
         counts = Counter(
             name for group in self.groups for card in group.cards for name in card.causes
         )
         return {name: counts[name] for name in CAUSES if counts[name]}
 
 
-def gallery(
+def build_gallery(
     rows: Sequence[Example],
-    predictions: Sequence[Mapping[Key, Prediction]],
+    predictions: Sequence[Mapping[RowId, Prediction]],
     scores: Sequence[Sequence[float]],
     wrong: Sequence[Wrong],
     changes: Sequence[Changes],
     images: Path,
 ) -> Gallery:
-    """Choose and draw the cards.
+    """Choose the cards and draw their pictures.
 
-    Of each model there are its `predictions`, `scores` [R] and `wrong` rows; `changes` are those of
-    all models but the first. The causes take turns, and the kinds of change within them, so that
-    none is crowded out; what a model was surest of comes first.
+    `predictions`, `scores` [R] and `wrong` rows are those of each model; `changes` those of all
+    models but the first. The causes take turns, and the kinds of change within them, so that none
+    is crowded out; what a model was surest of comes first.
     """
     causes: dict[int, str] = {}  # of each wrong row, in the order of the data
     for place in range(len(rows)):
-        found = next((part[place] for part in wrong if place in part), None)
-        if found is not None:
-            causes[place] = found
+        cause = next((part[place] for part in wrong if place in part), None)
+        if cause is not None:
+            causes[place] = cause
 
     def changed(place: int) -> tuple[tuple[str, int], ...]:
         key = rows[place].id
@@ -115,14 +115,14 @@ def gallery(
             if key in keys
         )
 
-    def said(place: int) -> tuple[Said, ...]:
+    def answers(place: int) -> tuple[ModelAnswer, ...]:
         return tuple(
-            _said(found.get(rows[place].id), score[place], part.get(place))
-            for found, score, part in zip(predictions, scores, wrong, strict=True)
+            _model_answer(by_id.get(rows[place].id), score[place], part.get(place))
+            for by_id, score, part in zip(predictions, scores, wrong, strict=True)
         )
 
     def surest(place: int) -> float:
-        return max((s.probability or 0.0 for s in said(place) if s.cause), default=0.0)
+        return max((a.probability or 0.0 for a in answers(place) if a.cause), default=0.0)
 
     buckets: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
     for place, name in causes.items():
@@ -132,18 +132,19 @@ def gallery(
     chosen = _by_turns(list(buckets.values()), MOST_CARDS)
     pictures = _Thumbnails(images)
     cards = [
-        _card(rows[place], said(place), causes[place], changed(place), pictures) for place in chosen
+        _card(rows[place], answers(place), causes[place], changed(place), pictures)
+        for place in chosen
     ]
     counts = Counter(causes.values())
     groups = (
-        Group(name, counts[name], tuple(card for card in cards if card.cause == name))
+        CauseGroup(name, counts[name], tuple(card for card in cards if card.cause == name))
         for name in CAUSES
     )
     return Gallery(tuple(group for group in groups if group.cards), len(causes))
 
 
 def _by_turns(buckets: Sequence[Sequence[int]], most: int) -> list[int]:
-    """Of each bucket in turn its next, until there are `most`."""
+    """Take of each bucket in turn its next, until there are `most`."""
     waiting = deque(deque(bucket) for bucket in buckets)
     chosen: list[int] = []
     while waiting and len(chosen) < most:
@@ -154,25 +155,25 @@ def _by_turns(buckets: Sequence[Sequence[int]], most: int) -> list[int]:
     return chosen
 
 
-def _said(found: Prediction | None, score: float, cause: str | None) -> Said:
-    if found is None:
-        return Said(None, "no prediction", score, None, cause)
-    if found.text is None:
-        return Said(None, shorten(found.error or "failed"), score, None, cause)
-    return Said(shorten(found.text), "", score, found.probability, cause)
+def _model_answer(prediction: Prediction | None, score: float, cause: str | None) -> ModelAnswer:
+    if prediction is None:
+        return ModelAnswer(None, "no prediction", score, None, cause)
+    if prediction.text is None:
+        return ModelAnswer(None, shorten(prediction.error or "failed"), score, None, cause)
+    return ModelAnswer(shorten(prediction.text), "", score, prediction.probability, cause)
 
 
 def _card(
     row: Example,
-    said: tuple[Said, ...],
+    predictions: tuple[ModelAnswer, ...],
     cause: str,
     changes: tuple[tuple[str, int], ...],
     pictures: _Thumbnails,
 ) -> Card:
-    found, reasons = [], []
+    uris, reasons = [], []
     for name in row.images[:_MOST_PICTURES]:
         uri, reason = pictures.of(str(name))
-        found.append(uri) if uri else reasons.append(reason)
+        uris.append(uri) if uri else reasons.append(reason)
     if len(row.images) > _MOST_PICTURES:
         reasons.append(f"{len(row.images) - _MOST_PICTURES} more pictures")
     answers = Counter(row.answers).most_common()
@@ -181,16 +182,16 @@ def _card(
         shorten(row.question),
         tuple((shorten(text), count) for text, count in answers[:_MOST_ANSWERS]),
         max(0, len(answers) - _MOST_ANSWERS),
-        tuple(found),
+        tuple(uris),
         "; ".join(dict.fromkeys(reasons)) or ("" if row.images else "no picture in the data"),
-        said,
+        predictions,
         cause,
         changes,
     )
 
 
 def shorten(text: str) -> str:
-    """A text of at most 600 characters."""
+    """Shorten a text to at most 600 characters."""
     return text if len(text) <= _MOST_TEXT else f"{text[: _MOST_TEXT - 1]}…"
 
 
@@ -199,31 +200,31 @@ class _Thumbnails:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._known: dict[str, tuple[str, str]] = {}
+        self._drawn: dict[str, tuple[str, str]] = {}
         self._bytes = 0
 
     def of(self, name: str) -> tuple[str, str]:
-        """The picture, or an empty text and why there is none."""
+        """Return the picture, or an empty text and why there is none."""
         if self._bytes >= _MOST_BYTES:
             return "", "left out to keep the file small"
-        if name not in self._known:
+        if name not in self._drawn:
             try:
-                self._known[name] = self._drawn(name), ""
+                self._drawn[name] = self._draw(name), ""
             except InputError as error:
-                self._known[name] = "", shorten(str(error).replace(str(self._root / name), name))
-        uri, reason = self._known[name]
-        self._bytes += len(uri)  # each card holds its own copy
+                self._drawn[name] = "", shorten(str(error).replace(str(self._root / name), name))
+        uri, reason = self._drawn[name]
+        self._bytes += len(uri)  # each card has a copy
         return uri, reason
 
-    def _drawn(self, name: str) -> str:
+    def _draw(self, name: str) -> str:
         from PIL import Image
 
-        from vqa.data.stored import stored_directory
-        from vqa.images import load_image
+        from vqa.data.embedded_pictures import picture_store
+        from vqa.inputs.images import load_image
 
         path = self._root / name
         try:
-            roots = (self._root.resolve(), stored_directory())  # or taken out of the data file
+            roots = (self._root.resolve(), picture_store())  # or taken out of the data file
             inside = any(map(path.resolve().is_relative_to, roots))
         except (OSError, RuntimeError, ValueError):
             inside = False

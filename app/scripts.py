@@ -1,0 +1,23 @@
+"""What runs in the browser: the scripts and styles beside this file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app.texts import language
+
+_HERE = Path(__file__).parent
+_KEY = "page-scripts"
+_STYLE = f'[data-testid="stLayoutWrapper"]:has(> .st-key-{_KEY}) {{ position: absolute; }}'
+
+
+def load() -> None:
+    """Give the page its style, and run its scripts, which look after themselves once they run."""
+    style = (_HERE / "page.css").read_text(encoding="utf-8")
+    st.html(f"<style>{style}\n{_STYLE}</style>")
+    with st.container(key=_KEY):  # takes no place in the page
+        scripts = [path.read_text(encoding="utf-8") for path in sorted(_HERE.glob("*.js"))]
+        for script in [*scripts, f'document.documentElement.lang = "{language()}";']:
+            st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)

@@ -1,0 +1,72 @@
+"""Pictures on the page: small copies that enlarge with a click, and the examples that ship."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+from PIL import ImageOps
+from PIL.Image import Image
+
+from app.state import chats
+from vqa.chat.service import Upload
+from vqa.chat.turn import StoredPicture
+from vqa.inputs.images import load_image
+
+_LARGEST = 1280  # pixels of the longer side; a click shows it as large as that
+
+
+@st.cache_data(show_spinner=False)
+def crop(path: Path) -> bytes:
+    """Cut an example to the size that all have, as a JPEG."""
+    return jpeg(ImageOps.fit(load_image(path), (450, 300)), 85)
+
+
+@st.cache_data(max_entries=500, show_spinner=False)
+def reduced(content: bytes, _load: Callable[[bytes], Image] = load_image) -> bytes:
+    """Encode a picture as a JPEG that a page can show. Raises ImageError."""
+    return _small(_load(content))
+
+
+def _small(picture: Image) -> bytes:
+    picture = picture.copy()  # others have it too
+    picture.thumbnail((_LARGEST, _LARGEST))
+    return jpeg(picture, 90)
+
+
+def jpeg(picture: Image, quality: int) -> bytes:
+    """Encode a picture as JPEG."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def show(content: bytes, width: int, name: str) -> None:
+    """Show a picture of the chat, `width` pixels wide, with its name for the blind."""
+    st.image(reduced(content, chats().pictures.load), width=width, alt=name)
+
+
+def show_stored(picture: StoredPicture, width: int) -> None:
+    """Show a picture of a turn. Raises OSError or ImageError where its file is gone or broken."""
+    picture.path.stat()  # one that is cached may be gone
+    st.image(_stored(picture.path, picture), width=width, alt=picture.name)
+
+
+@st.cache_resource(max_entries=500, show_spinner=False)  # no copy for each run of the script
+def _stored(path: Path, _picture: StoredPicture) -> bytes:
+    """Encode a picture whose file is named by its content."""
+    return _small(chats().pictures.load_stored(_picture))
+
+
+def examples() -> list[Path]:
+    """List the pictures that ship, in the order of their names."""
+    inside = Path(__file__).parent / "examples"  # of the installed package
+    folder = inside if inside.is_dir() else Path(__file__).parents[1] / "examples"
+    return sorted(folder.glob("*.jpg"))
+
+
+def upload_of(path: Path) -> Upload:
+    """Read a file of this machine as an upload."""
+    return Upload(path.name, path.read_bytes())

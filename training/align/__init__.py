@@ -1,0 +1,1 @@
+"""Train the heads of a shared space of pictures and texts."""

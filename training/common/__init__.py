@@ -1,0 +1,1 @@
+"""What every training shares: the loop, resume, features, records."""

@@ -1,0 +1,1 @@
+"""Train a co-attention answerer over a closed set of answers."""

@@ -1,0 +1,1 @@
+"""Make the training data of the embedded model."""

@@ -1,0 +1,1 @@
+"""One file for each format of public data sets; every reader yields a `Picture`."""

@@ -1,0 +1,1 @@
+"""Rendered pictures with text, for questions about what is written in a picture."""

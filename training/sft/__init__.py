@@ -1,0 +1,1 @@
+"""Pretrain a projector and fine-tune a LLaVA model on questions and answers."""

@@ -1,0 +1,113 @@
+"""The recipe `finetune` for models of other kinds than LLaVA, whatever their architecture.
+
+`vqa.models.submodules` finds what such a model is made of, its own processor prepares what it
+takes. All else is as for LLaVA.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from accelerate.utils import send_to_device
+
+from training.common.dry_run import timed
+from training.sft.conversations import (
+    ConversationRows,
+    ConversationTrainer,
+    encode_conversation,
+    row_losses,
+)
+from training.sft.data import RowEncoder, SftPlan
+from training.sft.estimates import forward_text
+from training.sft.finetune import FinetuneRecipe
+from training.sft.model import RowMaker
+from training.sft.settings import FinetuneSettings
+from vqa.errors import InputError
+from vqa.models import image_text
+from vqa.models.submodules import submodules
+
+_TIMED = 3  # rows
+# settings that change what LLaVA's packed rows, features or projector are, and their defaults
+_OF_LLAVA: dict[str, Any] = {
+    "hints": None, "questions_per_visit": None, "projector_start": "as_is", "torch_compile": False,
+    "rows_at_once": 1,
+}  # fmt: skip
+
+
+class ImageTextRecipe(FinetuneRecipe):
+    """Train LoRA layers or the language model of any vision-language model."""
+
+    loader = image_text
+    trainer_class = ConversationTrainer
+    classifier = None
+
+    def __init__(self, settings: FinetuneSettings) -> None:
+        super().__init__(settings)
+        for name, default in _OF_LLAVA.items():
+            if getattr(settings, name) != default:
+                raise InputError(
+                    f"{name}: of LLaVA models alone; leave it out for {settings.model}"
+                )
+
+    def encoder(self) -> RowEncoder:
+        """Make what encodes the rows, one by one."""
+        processor = self.processor
+        context = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+        return RowEncoder(
+            processor,
+            context,
+            lambda example: [encode_conversation(example, processor)],
+            shared_token=None,
+            opens_pictures=True,
+        )
+
+    def row_maker(self, plan: SftPlan, model: Any) -> RowMaker:
+        """Make what puts conversations into rows."""
+        return lambda tokens, groups, layout, view: ConversationRows(
+            tokens, groups, layout, self.processor, model.dtype, view
+        )
+
+    def set_trainable(self, model: Any, settings: FinetuneSettings) -> Any:
+        """Set what learns; return the model, or a peft model around it."""
+        parts = submodules(model)
+        if settings.train.vision and parts.vision is None:
+            raise InputError(f"train.vision: no encoder of its own is in {settings.model}")
+        return super().set_trainable(model, settings)
+
+    def freeze_unused(self, model: Any) -> None:
+        """Freeze nothing: the trainer gives every module a gradient."""
+
+    def while_training(self, model: Any) -> AbstractContextManager[None]:
+        """Change nothing: the encoder runs in every step."""
+        return nullcontext()
+
+    def remarks(self, plan: SftPlan) -> list[str]:
+        """List what the estimate of memory leaves out."""
+        if not self.settings.train.vision:
+            return []
+        return ["train.vision: the memory that the encoder's own activations take is not counted"]
+
+    def forward(self, model: Any, length: int, dtype: torch.dtype) -> None:
+        """Run a row of `length` tokens through a model of fake tensors, for an estimate."""
+        forward_text(model, length, dtype)
+
+    def seconds(self, plan: SftPlan) -> float:
+        """Estimate the time of all rows, from some that are tried."""
+        model = self.build(plan)
+        rows = self.row_maker(plan, model)(plan.tokens, plan.groups, plan.layout, plan.view)
+        trained = self.set_trainable(model, self.settings).train()
+
+        def step(number: int) -> None:
+            row = send_to_device(rows[number], model.device)
+            with torch.autocast(
+                model.device.type, torch.bfloat16, enabled=rows.dtype == torch.bfloat16
+            ):
+                losses, weights = row_losses(trained, model, row)
+            (losses * weights).sum().backward()
+            trained.zero_grad()
+
+        tried = [*range(0, len(rows), max(1, len(rows) // _TIMED))][:_TIMED]
+        return sum(timed(partial(step, number)) for number in tried) / len(tried) * len(rows)

@@ -1,0 +1,84 @@
+"""Pictures of conversations: their bytes on disk, and decoded once for all questions about them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Set
+from pathlib import Path
+from threading import Lock
+
+from PIL.Image import Image
+
+from vqa.chat.turn import StoredPicture
+from vqa.inputs.images import load_image
+from vqa.utils import fingerprint
+from vqa.utils.files import atomic_write
+from vqa.utils.lru import LRUCache
+
+_BYTES_PER_PIXEL = 4  # PIL keeps RGB in 32 bits
+
+
+class PictureFolder:
+    """Bytes of pictures as they came, each in a file named by its fingerprint."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, content: bytes) -> str:
+        """Write a picture, if it is not there, and return the name of its file."""
+        name = fingerprint.of_bytes(content)
+        path = self.path(name)
+        if not path.exists():
+            with atomic_write(path, "wb") as file:
+                file.write(content)
+        return name
+
+    def path(self, name: str) -> Path:
+        """Return the path of the file of that name."""
+        return self._path / name
+
+    def remove_all_but(self, names: Set[str]) -> None:
+        """Remove the files that have none of these names."""
+        for path in self._path.iterdir():
+            if path.name not in names:
+                path.unlink(missing_ok=True)
+
+
+class DecodedPictures:
+    """An LRU cache of decoded pictures by the fingerprint of their bytes, for many threads.
+
+    The same bytes give the same object while it is cached, whose features and fingerprint an engine
+    then has already. Nobody may change it in place.
+    """
+
+    def __init__(self, max_bytes: int = 512 << 20) -> None:
+        self._cache: LRUCache[Image] = LRUCache(max_bytes)
+        self._lock = Lock()
+
+    @property
+    def cached_bytes(self) -> int:
+        """Memory of the cached pictures."""
+        return self._cache.bytes
+
+    def load(self, content: bytes, name: str | None = None) -> Image:
+        """Decode a picture's bytes. Raises ImageError, which calls it by its name."""
+        file = io.BytesIO(content)
+        if name is not None:
+            file.name = name
+        return self._get(fingerprint.of_bytes(content), file)
+
+    def load_stored(self, picture: StoredPicture) -> Image:
+        """Decode a picture of a turn. Raises ImageError, also where its file is gone."""
+        if not picture.path.is_file():
+            return load_image(picture.path)  # which says so
+        return self._get(picture.path.name, picture.path)
+
+    def _get(self, key: str, source: io.BytesIO | Path) -> Image:
+        with self._lock:
+            image = self._cache.get(key)
+        if image is None:
+            image = load_image(source)  # unlocked: a picture may take seconds, and others wait
+            with self._lock:
+                image = self._cache.get(key) or image  # another thread may have come first
+                self._cache.put(key, image, image.width * image.height * _BYTES_PER_PIXEL)
+        return image

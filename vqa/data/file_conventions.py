@@ -1,0 +1,60 @@
+"""How a file writes what may be written in several ways, inferred from its first rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vqa.data.cell_values import time_of_milliseconds
+from vqa.data.example import Columns
+from vqa.data.published_columns import numbers_choice
+
+_FIRST_DAY, _LAST_DAY = 10**11, 4_102_444_800_000  # milliseconds from 1970 to 1973 and to 2100
+_SECOND = 1000
+_ROUND = 10**8  # an amount of money may be a multiple of it; of dates one in a hundred days
+
+
+@dataclass(frozen=True)
+class FileConventions:
+    """Conventions of a file, which no row tells alone."""
+
+    numbers_choices: bool = False  # answers are numbers of choices, from 0
+    times: frozenset[str] = frozenset()  # columns of times as milliseconds after 1970
+
+    @classmethod
+    def infer(cls, rows: Iterable[Columns]) -> FileConventions:
+        """Infer the conventions of a file with these first rows.
+
+        pandas writes times into JSON as numbers. A column holds times where all numbers in it are
+        whole seconds between 1973 and 2100 and are not all as round as amounts of money.
+        """
+        numbered = False
+        numbers: dict[str, list[float]] = {}
+        other: set[str] = set()  # columns with numbers that are no times
+        for row in rows:
+            numbered = numbered or numbers_choice(row)
+            for name, value in row.items():
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    continue
+                if _FIRST_DAY <= value <= _LAST_DAY and value % _SECOND == 0:
+                    numbers.setdefault(name, []).append(value)
+                elif value == value:
+                    other.add(name)
+        times = {
+            name
+            for name, values in numbers.items()
+            if name not in other
+            and not name.lower().endswith("id")
+            and any(value % _ROUND for value in values)
+        }
+        return cls(numbered, frozenset(times))
+
+    def with_times(self, row: Columns) -> Columns:
+        """Write the times of a row as text."""
+        if not self.times:
+            return row
+        return row | {
+            name: time_of_milliseconds(row[name])
+            for name in self.times & row.keys()
+            if isinstance(row[name], int | float) and _FIRST_DAY <= row[name] <= _LAST_DAY
+        }

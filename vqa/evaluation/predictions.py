@@ -1,0 +1,152 @@
+"""Files of predictions: those of `vqa predict`, and the results form of the benchmarks.
+
+The first is JSON lines of `id` and `prediction` (or `error`). The other is a JSON list, or lines,
+of `question_id` and `answer` (VQA v2, GQA and DocVQA: `questionId`), or of `image_id` and `caption`
+(COCO). Whatever else a file holds is refused: a score of nothing looks like a bad model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from vqa.data.example import Example
+from vqa.data.formats.flat_json import list_rows
+from vqa.data.formats.probe import probe_file
+from vqa.errors import InputError
+from vqa.utils.files import read_jsonl
+
+RowId = str | int
+
+# the columns of an id, and of the text that belongs to it: the first pair that a row has counts
+_OWN = ("id", "prediction")
+_RESULTS = (
+    ("question_id", "prediction"),
+    ("question_id", "answer"),
+    ("questionId", "prediction"),
+    ("questionId", "answer"),
+    ("image_id", "caption"),
+)
+_ACCEPTED = (
+    "`vqa predict` writes a line of JSON with id and prediction for each row; read, too, are lists "
+    "of question_id and answer, or of image_id and caption"
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The predicted text of a row, or why there is none."""
+
+    text: str | None
+    probability: float | None = None  # of the answer, from 0 to 1
+    error: str | None = None
+
+
+def read_predictions(
+    path: str | PathLike[str], rows: Sequence[Example] = ()
+) -> dict[RowId, Prediction]:
+    """Read predictions by id.
+
+    An id that none of `rows` has, but for its type (7 against "7"), gets the row's. Raises
+    InputError where the file holds no predictions, and with file and line for a row that is none
+    and for an id that comes twice.
+    """
+    path = Path(path)
+    predictions = _by_id(path, *_rows(path))
+    if not predictions:
+        raise InputError(f"{path} holds no predictions: {_ACCEPTED}")
+    return _as_in(rows, predictions)
+
+
+def read_begun(path: str | PathLike[str]) -> dict[RowId, Prediction]:
+    """Read predictions by id of a run of `vqa predict` that may have answered nothing yet.
+
+    Raises InputError as `read_predictions` for what is no prediction.
+    """
+    return _by_id(Path(path), read_jsonl(path), [_OWN])
+
+
+def _rows(path: Path) -> tuple[Iterator[tuple[int, dict[str, Any]]], Sequence[tuple[str, str]]]:
+    """Return the rows of a file with their lines, or places in its list, and their forms."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return read_jsonl(path), (_OWN, *_RESULTS)  # a pipe can be read only once
+    probe = probe_file(path)
+    if probe.kind == "json lines":
+        return read_jsonl(path), (_OWN, *_RESULTS)
+    if probe.kind == "json list" and any(probe.rows[0].keys() >= set(form) for form in _RESULTS):
+        return _of_list(path), _RESULTS
+    if probe.kind == "hub":
+        raise InputError(f"Cannot read {path}: no such file.")
+    raise InputError(f"{path} is {probe.what}, it holds no predictions: {_ACCEPTED}")
+
+
+def _of_list(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, row in list_rows(path):
+        if isinstance(row, ValueError):
+            raise InputError(f"{path}:{number}: {row}")
+        yield number, row
+
+
+def _by_id(
+    path: Path,
+    rows: Iterator[tuple[int, dict[str, Any]]],
+    forms: Sequence[tuple[str, str]],
+) -> dict[RowId, Prediction]:
+    predictions: dict[RowId, Prediction] = {}
+    for number, row in rows:
+        where = f"{path}:{number}"
+        name, column = _form(row, forms)
+        key = _key(row.get(name))
+        if key is None:
+            raise InputError(f"{where}: no {name}, or one that is neither text nor whole number")
+        if key in predictions:
+            raise InputError(
+                f"{where}: the {name} {key!r} is there twice; keep one of the rows, or where the "
+                f"data repeats it, too, call its second row {f'{key}#2'!r}"
+            )
+        text = row.get(column)
+        if isinstance(text, str):
+            predictions[key] = Prediction(text, _probability(row, where))
+        elif "error" in row:
+            predictions[key] = Prediction(None, error=str(row["error"]))
+        else:
+            raise InputError(f"{where}: no {column} (a text) for the {name} {key!r}")
+    return predictions
+
+
+def _form(row: Mapping[str, Any], forms: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Return the columns of id and text; where the row has no pair, those that a message names."""
+    by_id = [form for form in forms if form[0] in row]
+    complete = [form for form in by_id if form[1] in row]
+    return (complete or by_id or list(forms))[0]
+
+
+def _key(value: Any) -> RowId | None:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # a table's program makes 7.0 of 7
+    return value if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
+def _probability(row: Mapping[str, Any], where: str) -> float | None:
+    value = row.get("probability")
+    if value is None:
+        return None
+    # a product of rounded numbers may end a little above 1
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1.001:
+        raise InputError(f"{where}: the probability {value!r} is not a number from 0 to 1")
+    return min(float(value), 1.0)
+
+
+def _as_in(
+    rows: Sequence[Example], predictions: dict[RowId, Prediction]
+) -> dict[RowId, Prediction]:
+    """Rename the predictions to the ids of the rows, where only the type of an id differs."""
+    ids = {row.id for row in rows}
+    by_text = {str(key): key for key in ids if key not in predictions}
+    return {
+        key if key in ids else by_text.get(str(key), key): prediction
+        for key, prediction in predictions.items()
+    }

@@ -1,0 +1,1 @@
+"""What answers: LLaVA models, their encoders, checkpoints and adapters."""

@@ -1,0 +1,1 @@
+"""The embedded model: fetch its parts, convert them and put them together."""

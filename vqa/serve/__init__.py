@@ -1,0 +1,1 @@
+"""The server: whatever answers here, behind the OpenAI protocol (`pip install 'vqa[serve]'`)."""

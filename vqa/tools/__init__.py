@@ -1,0 +1,1 @@
+"""Work on whole models: merge, average, describe and list them."""

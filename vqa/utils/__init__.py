@@ -1,0 +1,1 @@
+"""Files, signals, processes and configs; knows nothing of pictures or models."""
