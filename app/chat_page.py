@@ -126,18 +126,28 @@ def _write(place: st.delta_generator.DeltaGenerator, words: str) -> None:
 
 
 def _stream(job: Job, place: st.delta_generator.DeltaGenerator) -> bool:
-    """Show what comes for a moment, and tell whether that was the end."""
-    answer, until = "", time.monotonic() + _RUN
+    """Show what comes for a moment, and tell whether that was the end.
+
+    A browser is sent only what has changed, and that at most once in a heartbeat: many people who
+    wait must not slow down the answers that they wait for.
+    """
+    answer, shown, now = "", "", time.monotonic()
+    until, due = now + _RUN, now
     try:
         for piece in job.follow(HEARTBEAT):
             if isinstance(piece, Answer):
                 return True
             answer += piece
-            count = job.ahead
-            ahead = text("chat.waiting", count=count) if count else text("chat.looking")
-            _write(place, answer or ahead)
-            if time.monotonic() > until:  # what else was clicked has its turn
+            now = time.monotonic()
+            if now >= due:
+                count = job.ahead
+                ahead = text("chat.waiting", count=count) if count else text("chat.looking")
+                if (words := answer or ahead) != shown:
+                    _write(place, words)
+                    shown, due = words, now + HEARTBEAT
+            if now > until:
                 return False
+            st.session_state.get("editing")  # here a click may end this run
     except VQAError:
         pass  # the turn says why
     return True

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["STREAMLIT_RUNNER_POST_SCRIPT_GC"] = "false"  # as `vqa app` has it
 
 FUZZ_EXAMPLES = 25  # of each property test in an ordinary run: a second or two
 

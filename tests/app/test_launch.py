@@ -88,6 +88,7 @@ def test_options_reach_the_page(
     )
     assert f"--server.port={port}" in command
     assert "--browser.gatherUsageStats=false" in command
+    assert "--runner.postScriptGC=false" in command
 
 
 def test_names_of_a_proxy_reach_the_page_which_then_is_for_others(

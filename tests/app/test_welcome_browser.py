@@ -52,9 +52,15 @@ STAYS_AT_THE_TOP = """() => {  // of more than fits the screen, for a second
 }"""
 
 
-def test_on_a_phone_it_opens_at_its_top(phone: Page) -> None:
+@pytest.mark.parametrize("slower", [1, 4])
+def test_on_a_phone_it_opens_at_its_top(browser: Browser, url: str, slower: int) -> None:
+    phone = browser.new_page(viewport={"width": 380, "height": 800})
+    processor = phone.context.new_cdp_session(phone)
+    processor.send("Emulation.setCPUThrottlingRate", {"rate": slower})
+    phone.goto(url)
     expect(phone.locator(".st-key-examples").get_by_role("img")).to_have_count(len(examples()))
     phone.wait_for_function(STAYS_AT_THE_TOP, polling=100)  # a page at rest draws no frames
     expect(phone.get_by_role("heading").first).to_be_in_viewport()
     phone.locator(".st-key-examples").get_by_role("button").last.click()  # one scrolls there
     expect(phone.locator("[class*=st-key-remove-]")).to_have_count(1)
+    phone.close()
