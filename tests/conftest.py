@@ -115,8 +115,11 @@ def examples() -> Path:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # a shell's background job begins with Ctrl+C ignored, and so would all that the tests start
+    # a shell's background job begins with Ctrl+C ignored, one of nohup with SIGHUP, and so would
+    # all that the tests start
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     examples = config.getoption("fuzz_examples")
     settings.register_profile(
         "fuzz",

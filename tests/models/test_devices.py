@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from tests import tiny
 from vqa.models import devices
@@ -33,6 +34,15 @@ def test_half_weights_are_float32_where_it_does_not_and_memory_suffices(
     assert load(half, device="cpu").model.dtype == torch.float32
     monkeypatch.setattr(devices, "_SHARE_OF_MEMORY", 0.0)
     assert load(half, device="cpu").model.dtype == torch.bfloat16
+
+
+def test_what_cannot_be_built_is_left_to_the_loading_of_it(
+    half: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = AutoConfig.from_pretrained(half)
+    config.text_config.rope_parameters["rope_theta"] = None
+    monkeypatch.setattr(devices, "fast_bfloat16", lambda: False)
+    assert devices.dtype_of("auto", config, "cpu") == torch.float32
 
 
 def test_full_weights_stay_as_they_are_stored(

@@ -175,8 +175,9 @@ def test_the_engine_puts_it_before_the_question(tmp_path: Path, reader: TextRead
     assert silent.answer([request])[0].text == read.text
     *_, streamed = engine.stream(ask)
     assert not isinstance(streamed, str) and streamed.text == read.text
-    scores = engine.score_choices([ask], [["a", "b"]])
-    assert scores == silent.score_choices([request], [["a", "b"]])
+    (scores,) = engine.score_choices([ask], [["a", "b"]])
+    (expected,) = silent.score_choices([request], [["a", "b"]])
+    assert scores == pytest.approx(expected, abs=1e-4)
     assert engine.identity != silent.identity == loaded.identity
 
 
