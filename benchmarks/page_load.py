@@ -171,7 +171,7 @@ async def _ask(page: Page, question: str, picture: bytes | None) -> float:
     number = await messages.count() + 1  # of the answer
     if picture is not None:
         file = {"name": "picture.png", "mimeType": "image/png", "buffer": picture}
-        await page.wait_for_function("window.vqaBox")  # its script takes the file
+        await page.wait_for_function("window.vqaBox", polling=100)  # its script takes the file
         await page.set_input_files("[data-testid=stChatInput] input[type=file]", file)
         await expect(page.locator("[class*=st-key-remove-]")).to_have_count(1, timeout=PATIENCE)
     await box.fill(question)

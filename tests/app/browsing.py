@@ -45,7 +45,7 @@ def box(page: Page) -> Locator:
 
 def choose(page: Page, *files: Path) -> None:
     """Choose files for the next question, once the page's scripts take them."""
-    page.wait_for_function("window.vqaBox")
+    page.wait_for_function("window.vqaBox", polling=100)
     page.set_input_files("[data-testid=stChatInput] input[type=file]", files)
 
 

@@ -29,7 +29,7 @@ def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
 
 def wait_until_it_fits(page: Page) -> None:
     """Nothing is wider than the screen, once the side bar has finished moving."""
-    page.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth")
+    page.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth", polling=100)
 
 
 def open_page(page: Page, name: str) -> None:

@@ -60,7 +60,9 @@ def picture(page: Page, url: str) -> str:
     page.goto(url)
     picture = page.locator("[data-testid=stImage] img").first
     expect(picture).to_be_visible()
-    page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
+    page.wait_for_function(
+        "image => image.naturalWidth > 0", arg=picture.element_handle(), polling=100
+    )
     source = picture.get_attribute("src") or ""
     return "/media/" + source.partition("/media/")[2]
 
@@ -73,7 +75,7 @@ def test_a_page_on_another_port_gets_nothing(
     path = picture(context.new_page(), url)
     page = context.new_page()
     page.goto(f"http://{name}:{evil}/?target={url}&picture={path}")
-    page.wait_for_function("document.title.startsWith('done')")
+    page.wait_for_function("document.title.startsWith('done')", polling=100)
     assert "yes" not in page.title(), page.title()
     framed = page.frames[1]
     assert "Ask about" not in framed.content() and "stApp" not in framed.content()
