@@ -65,7 +65,8 @@
   const elsewhere = "input, textarea, select, [contenteditable], [data-testid=stPopoverBody]";
   const focus = () => {
     const before = editor;
-    editor = (find("[role=dialog]") ?? find('[data-testid="stChatMessage"]:has(textarea)'))?.querySelector("textarea");
+    editor = find('[role=dialog] [data-testid="stForm"] :is(textarea, input), [role=dialog] textarea')
+      ?? (find("[role=dialog]") ? null : find('[data-testid="stChatMessage"] textarea'));
     if (editor && editor !== before) editor.focus(); // however long the run of the script took to draw it
     const drawn = find('[data-testid="stApp"]')?.dataset.testScriptState === "notRunning";
     if (!wanted || !drawn || !area() || area().disabled) return;
@@ -78,6 +79,7 @@
     if (event.target.closest?.(asked)) sent = true;
     if (event.target.closest?.('[class*="st-key-open-"]')) sent = false;
     if (!button || button.closest('[role=dialog], [data-testid="stPopover"]')) return;
+    if (button.closest('.st-key-show-more, [data-testid="stTextInput"]')) return; // something else is looked for
     if (button.hasAttribute("aria-expanded") || button.hasAttribute("aria-haspopup")) return;
     setTimeout(() => (wanted = true), 150); // the click has its run of the script by then
   };

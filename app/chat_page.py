@@ -82,7 +82,7 @@ def _ask(question: str, pictures: Sequence[Upload]) -> None:
     try:
         words, images = composer.expand_video(question, pictures)
         if key is None:
-            key = service.history.start(owner(), system_prompt())
+            key = service.history.start(owner(), system_prompt(), question)
         if host().choice.name == "embedded" and is_mostly_foreign(question):
             guest = text("chat.english_only_guest")  # who cannot choose another
             note = text("chat.english_only", larger=LARGER) if is_local() else guest

@@ -1,10 +1,16 @@
-"""Pictures on the page: small copies that enlarge with a click, and the examples that ship."""
+"""Pictures on the page: small copies that enlarge with a click, and the examples that ship.
+
+Those of the side bar are smaller still, made once, and only so many at a time that nobody waits.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 
 import streamlit as st
 from PIL import ImageOps
@@ -13,9 +19,12 @@ from PIL.Image import Image
 from app.state import chats
 from vqa.chat.service import Upload
 from vqa.chat.turn import StoredPicture
-from vqa.inputs.images import load_image
+from vqa.inputs.images import ImageError, load_image
+from vqa.utils.lru import LRUCache
 
 _LARGEST = 1280  # pixels of the longer side; a click shows it as large as that
+ICON = 80  # pixels of the side of a picture in the side bar: twice those of the page
+_ICON_BYTES = 16 << 20  # of all of them, for everybody: some thousands
 
 
 @st.cache_data(show_spinner=False)
@@ -58,6 +67,36 @@ def show_stored(picture: StoredPicture, width: int) -> None:
 def _stored(path: Path, _picture: StoredPicture) -> bytes:
     """Encode a picture whose file is named by its content."""
     return _small(chats().pictures.load_stored(_picture))
+
+
+@st.cache_resource(show_spinner=False)
+def _icons() -> tuple[LRUCache[bytes], Lock]:
+    return LRUCache(_ICON_BYTES), Lock()
+
+
+def icon(picture: StoredPicture) -> bytes | None:
+    """Return the small square of a picture; empty where it cannot be opened, None until made."""
+    icons, lock = _icons()
+    with lock:
+        return icons.get(picture.path.name)
+
+
+def make_icons(pictures: Sequence[StoredPicture], seconds: float) -> bool:
+    """Make the icons that are lacking, until the time is over; tell whether none is lacking."""
+    icons, lock = _icons()
+    end = time.monotonic() + seconds
+    for picture in pictures:
+        if icon(picture) is not None:
+            continue
+        if time.monotonic() > end:
+            return False
+        content = b""
+        with suppress(OSError, ImageError):
+            square = ImageOps.fit(chats().pictures.load_stored(picture), (ICON, ICON))
+            content = jpeg(square, 80)
+        with lock:
+            icons.put(picture.path.name, content, len(content) + 100)
+    return True
 
 
 def examples() -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from app import batch_page, upload_limit
 from vqa.answering import MAX_BEAMS
 from vqa.batches import ZipLimits
-from vqa.chat import conversation
+from vqa.chat import conversation, titles
 from vqa.cli import page, standard_input
 from vqa.data import row_limits as limits
 from vqa.data.formats import table
@@ -46,6 +46,7 @@ def expected() -> dict[str, str]:
         "Beams of a beam search": f"{MAX_BEAMS}",
         "A question in the chat": f"{conversation.MAX_QUESTION:,} characters",
         "Messages of a conversation, answers included": f"{conversation.MAX_MESSAGES:,}",
+        "A title that a conversation is given": f"{titles.MAX_TITLE} characters",
         "A photo or video that is uploaded": f"{photo_mb} MB",
         "A file of questions that is uploaded": f"{batch_page._DATA_MB} MB",
         "A zip of pictures that is uploaded": f"{batch_page._ZIP_MB} MB",

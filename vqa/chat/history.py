@@ -17,24 +17,23 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from vqa.chat.conversation import MAX_QUESTION
+from vqa.chat import listing
 from vqa.chat.database import Database
 from vqa.chat.picture_store import PictureFolder
 from vqa.chat.tables import (
     ConversationRow,
     PictureRow,
     TurnRow,
-    conversations_of,
     judged_of,
     turn_of,
     turns_of,
 )
+from vqa.chat.titles import checked_title, title_of
 from vqa.chat.turn import NotFoundError, State, StoredPicture, Summary, Turn
 from vqa.errors import InputError, VQAError
 from vqa.utils.cache import data_dir
 from vqa.utils.processes import lives_since
 
-_TITLE = 60  # characters
 _UNWRITTEN = "This answer is not kept yet"
 _END = ("text", "state", "about", "notice")  # of an answer, shown while it cannot be written
 
@@ -70,31 +69,38 @@ class History:
 
     # --- conversations ---
 
-    def start(self, owner: str, system: str = "") -> str:
-        """Begin an empty conversation, and return its id."""
+    def start(self, owner: str, system: str = "", title: str = "") -> str:
+        """Begin an empty conversation, and return its id; the title may be that of its question."""
         key = secrets.token_urlsafe(16)
         with self._database.writing() as session:
             session.add(
                 ConversationRow(
-                    id=key, owner=owner, title="", system=system, head=None, changed=_now()
+                    id=key, owner=owner, title=title_of(title), system=system, head=None,
+                    changed=_now(),
                 )
-            )
+            )  # fmt: skip
         return key
 
     def conversations(self, owner: str, search: str = "", limit: int = 200) -> list[Summary]:
         """List the owner's conversations that have turns: those pinned first, then the latest.
 
-        With `search`, those where the words, as they stand, are in a question or an answer. Raises
-        InputError where they are more than a question can have.
+        With `search`, those where the words, as they stand, are in the title, a turn or the name of
+        a picture. Raises InputError where they are more than a question can have.
         """
-        if len(search) > MAX_QUESTION:
-            raise InputError(
-                f"the search has {len(search):,} characters: at most {MAX_QUESTION:,} are looked "
-                "for."
-            )
         with self._database.reading() as session:
-            rows = session.scalars(conversations_of(owner, search.strip()).limit(limit))
-            return [Summary(row.id, row.title, row.changed, row.pinned) for row in rows]
+            return listing.summaries(session, owner, search, limit, self._pictures.path)
+
+    def running(self, owner: str) -> list[tuple[str, str]]:
+        """List the owner's answers that are being written: conversation and answer."""
+        with self._database.reading() as session:
+            answers = listing.running(session, owner)
+        return [(key, answer) for key, answer in answers if answer not in self._unwritten]
+
+    def rename(self, owner: str, conversation: str, title: str) -> None:
+        """Give a conversation another title. Raises InputError for an empty or too long one."""
+        title = checked_title(title)
+        with self._database.writing() as session:
+            self._owned(session, owner, conversation).title = title
 
     def delete(self, owner: str, conversation: str) -> None:
         """Delete a conversation, and the pictures that no other one has."""
@@ -324,7 +330,7 @@ class History:
                 session.add(PictureRow(turn=key, position=position, name=name, file=file))
             row.head = key
             if not row.title:
-                row.title = " ".join(values["text"].split())[:_TITLE]
+                row.title = title_of(values["text"])
         return key
 
     def _judge(self, owner: str, answer: str, **values: Any) -> None:

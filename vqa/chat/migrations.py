@@ -42,6 +42,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ),
     ("ALTER TABLE conversations ADD COLUMN pinned BOOLEAN NOT NULL DEFAULT 0",),
     ("ALTER TABLE turns ADD COLUMN better_than VARCHAR",),
+    ("CREATE INDEX ix_turns_running ON turns (conversation) WHERE state = 'running'",),
 )
 
 

@@ -159,10 +159,25 @@ class ChatService:
         if job is not None:
             job.cancel()
 
+    def running(self, owner: str) -> dict[str, list[str]]:
+        """Return the owner's answers that are on their way, by their conversation."""
+        answers: dict[str, list[str]] = {}
+        for conversation, answer in self.history.running(owner):
+            job = self.job(answer)
+            if job is None or not job.done:  # without a job another server writes it
+                answers.setdefault(conversation, []).append(answer)
+        return answers
+
+    def stop_all(self, owner: str, conversation: str) -> None:
+        """Stop whatever is being answered in a conversation, on any branch."""
+        for turn in self.history.turn_ids(owner, conversation):
+            job = self.job(turn)
+            if job is not None:
+                job.cancel()
+
     def delete(self, owner: str, conversation: str) -> None:
         """Stop what is being answered in a conversation, and delete it."""
-        for turn in self.history.turn_ids(owner, conversation):
-            self.stop(owner, turn)
+        self.stop_all(owner, conversation)
         self.history.delete(owner, conversation)
 
     def delete_turn(self, owner: str, turn: str) -> None:

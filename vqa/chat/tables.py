@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Select, UniqueConstraint, func, or_, select
+from sqlalchemy import JSON, ForeignKey, Index, Select, UniqueConstraint, func, or_, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from vqa.chat.turn import StoredPicture, Turn
@@ -38,6 +38,9 @@ class TurnRow(Base):
     """A question or an answer."""
 
     __tablename__ = "turns"
+    __table_args__ = (
+        Index("ix_turns_running", "conversation", sqlite_where=text("state = 'running'")),
+    )
     id: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int]  # in the order they were made, within the conversation
     conversation: Mapped[str] = mapped_column(
@@ -70,27 +73,6 @@ class PictureRow(Base):
     position: Mapped[int]
     name: Mapped[str]
     file: Mapped[str] = mapped_column(index=True)  # name in the folder of pictures: the content's
-
-
-def conversations_of(owner: str, words: str = "") -> Select[ConversationRow]:
-    """Select the owner's conversations that have turns, or turns with `words` in them.
-
-    Those pinned come first, then the latest.
-    """
-    query = select(ConversationRow).where(
-        ConversationRow.owner == owner,
-        select(TurnRow.id).where(TurnRow.conversation == ConversationRow.id).exists(),
-    )
-    if words:
-        matches = select(TurnRow.id).where(
-            TurnRow.conversation == ConversationRow.id,
-            or_(
-                TurnRow.text.icontains(words, autoescape=True),
-                TurnRow.correction.icontains(words, autoescape=True),
-            ),
-        )
-        query = query.where(matches.exists())
-    return query.order_by(ConversationRow.pinned.desc(), ConversationRow.changed.desc())
 
 
 def judged_of(owner: str | None) -> Select[TurnRow, str]:

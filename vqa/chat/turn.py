@@ -54,3 +54,5 @@ class Summary:
     title: str
     changed: datetime
     pinned: bool = False
+    picture: StoredPicture | None = None  # the first one
+    place: str = ""  # what stands around the words that were looked for
