@@ -5,10 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
+from itertools import zip_longest
 
 import streamlit as st
 
-from app import address, composer, drafts, history_list, model_picker, turns, welcome, window
+from app import (
+    address,
+    composer,
+    drafts,
+    history_list,
+    map_layer,
+    model_picker,
+    turns,
+    welcome,
+    window,
+)
 from app.flash_message import report_errors
 from app.sampling_panel import sampling_params, settings_panel, system_prompt
 from app.state import chats, host, is_local, owner
@@ -40,8 +51,8 @@ def show() -> None:
         language_picker()
     if not branch:
         st.title(text("title"))
-    for turn in branch:
-        turns.show(turn)
+    for turn, following in zip_longest(branch, branch[1:]):
+        turns.show(turn, following)
     if not branch and not drafts.draft():
         welcome.show(lambda question: composer.send(question, _ask, False, waits))
     composer.show(
@@ -55,7 +66,10 @@ def show() -> None:
     model_picker.show_state()
     if running is not None:
         st.session_state.whole_page = True
+        st.session_state.awaited = running.id
         _follow(running)
+    elif "awaited" in st.session_state:
+        map_layer.preload(st.session_state.pop("awaited"))
 
 
 def _branch() -> list[Turn]:
@@ -88,7 +102,8 @@ def _ask(question: str, pictures: Sequence[Upload]) -> None:
             note = text("chat.english_only", larger=LARGER) if is_local() else guest
             service.note(owner(), key, words, note, images)
         else:
-            service.ask(owner(), key, words, images, sampling_params())
+            answer = service.ask(owner(), key, words, images, sampling_params())
+            st.session_state.awaited = answer
     except VQAError as error:
         composer.put_back(question, pictures, str(error))
         if key is not None and before is None:

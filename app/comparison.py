@@ -9,7 +9,7 @@ import streamlit as st
 from app import model_picker, window
 from app.flash_message import report_errors
 from app.sampling_panel import sampling_params
-from app.state import chats, is_local, owner, second_host
+from app.state import answer_maps, chats, is_local, owner, second_host
 from app.texts import formatted, plain, text
 from app.turn_details import figures
 from vqa.chat.page_options import ModelChoice
@@ -56,6 +56,7 @@ def _ask(answer: Turn) -> None:
     st.caption(text("compare.memory"))
     choice = model_picker.choose(second_host().choice, "second")
     if st.button(text("compare.ask"), type="primary", disabled=choice is None) and choice:
+        answer_maps().drop_in_advance()
         worker = _loaded(choice)
         chats().compare(owner(), answer.id, worker, sampling_params())
         st.rerun()

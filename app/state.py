@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from app.answer_maps import AnswerMaps
 from app.browsers import browser_of
 from vqa import loading
 from vqa.batches import Batches
 from vqa.chat.history import History, history_directory
+from vqa.chat.model_host import ModelHost
 from vqa.chat.page_options import page_options
 from vqa.chat.service import ChatService
-from vqa.chat.worker import ModelHost
+
+if TYPE_CHECKING:
+    from vqa.reading import TextReader
 
 LOCAL = "local"  # the owner of everything where the page is for this computer alone
 _GUESTS_WAITING = 4  # questions of one guest, in several tabs: the memory is shared
@@ -38,6 +43,24 @@ def chats() -> ChatService:
     """Return everybody's conversations."""
     max_waiting = None if is_local() else _GUESTS_WAITING
     return ChatService(History(directory()), host().worker, max_waiting)
+
+
+@st.cache_resource(show_spinner=False)
+def answer_maps() -> AnswerMaps:
+    """Return the maps of what everybody's answers rest on."""
+    return AnswerMaps(host().worker)
+
+
+@st.cache_resource(show_spinner=False)
+def reader() -> TextReader:
+    """Return what reads the text in pictures, whatever model answers.
+
+    Nothing of it is stored on disk: pictures may be a guest's. Raises InputError where the extra
+    `read` is not installed.
+    """
+    text_reader = loading.text_reader("always", stored=False)
+    assert text_reader is not None
+    return text_reader
 
 
 @st.cache_resource(show_spinner=False)

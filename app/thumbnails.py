@@ -40,9 +40,14 @@ def reduced(content: bytes, _load: Callable[[bytes], Image] = load_image) -> byt
 
 
 def _small(picture: Image) -> bytes:
+    return jpeg(smaller(picture), 90)
+
+
+def smaller(picture: Image) -> Image:
+    """Copy a picture in the size of a page."""
     picture = picture.copy()  # others have it too
     picture.thumbnail((_LARGEST, _LARGEST))
-    return jpeg(picture, 90)
+    return picture
 
 
 def jpeg(picture: Image, quality: int) -> bytes:
@@ -59,8 +64,13 @@ def show(content: bytes, width: int, name: str) -> None:
 
 def show_stored(picture: StoredPicture, width: int) -> None:
     """Show a picture of a turn. Raises OSError or ImageError where its file is gone or broken."""
+    st.image(stored(picture), width=width, alt=picture.name)
+
+
+def stored(picture: StoredPicture) -> bytes:
+    """Encode a picture of a turn as a JPEG that a page can show. Raises as `show_stored` does."""
     picture.path.stat()  # one that is cached may be gone
-    st.image(_stored(picture.path, picture), width=width, alt=picture.name)
+    return _stored(picture.path, picture)
 
 
 @st.cache_resource(max_entries=500, show_spinner=False)  # no copy for each run of the script

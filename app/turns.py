@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 
 import streamlit as st
 
-from app import comparison, deletion, explanation_dialog, turn_details, window
+from app import (
+    comparison,
+    copy_button,
+    deletion,
+    map_layer,
+    quote_marks,
+    text_window,
+    turn_details,
+    window,
+)
 from app.flash_message import report_errors
 from app.sampling_panel import sampling_params
 from app.state import chats, owner
-from app.texts import formatted, plain, text
-from app.thumbnails import show_stored
+from app.texts import plain, text
 from vqa.chat.page_options import page_options
 from vqa.chat.turn import Turn
 from vqa.errors import VQAError
@@ -27,23 +34,27 @@ def message(turn: Turn) -> st.delta_generator.DeltaGenerator:
     return st.chat_message(turn.role, avatar=icons[turn.role])
 
 
-def show(turn: Turn) -> None:
-    """Draw a turn; one that is being written is left to who follows it."""
+def show(turn: Turn, answer: Turn | None = None) -> None:
+    """Draw a turn; one that is being written is left to who follows it.
+
+    Over the pictures of a question lies the map of the `answer` that is shown after it, if wanted.
+    """
     if turn.role == "assistant" and turn.state == "running":
         return
     with message(turn):
         if turn.role == "user":
-            _question(turn)
+            _question(turn, answer)
         else:
             _answer(turn)
 
 
-def _question(turn: Turn) -> None:
+def _question(turn: Turn, answer: Turn | None) -> None:
+    pictures = map_layer.pictures(turn, answer)
     with st.container(horizontal=True):
-        for picture in turn.pictures:
-            width = _ONE if len(turn.pictures) == 1 else _SEVERAL
+        for picture, over in pictures:
+            width = _ONE if len(pictures) == 1 else _SEVERAL
             try:
-                show_stored(picture, width)
+                map_layer.show_picture(picture, width, over)
             except (OSError, ImageError):
                 st.warning(plain(text("trouble.picture_gone", name=picture.name)))
     if st.session_state.get("editing") == turn.id:
@@ -61,7 +72,7 @@ def _question(turn: Turn) -> None:
 
 def _answer(turn: Turn) -> None:
     if turn.text:
-        st.markdown(formatted(turn.text), anchors=False)
+        quote_marks.show(turn)
     for note in _notes(turn):
         st.caption(note)
     if turn.state == "note":
@@ -77,12 +88,15 @@ def _answer(turn: Turn) -> None:
         if turn.state != "note":
             rating(turn)
         if turn.text:
-            _copy(turn)
+            copy_button.show(turn.text)
         if turn.state != "note" and _button("again", turn):
             _try_to(lambda: chats().answer_again(owner(), turn.id, sampling_params()))
+        if turn.state != "note":
+            map_layer.toggle(turn)
         _menu(turn)
         if turn.about:
             st.caption(turn_details.figures(turn), width="content")
+    map_layer.show(turn)
 
 
 def _notes(turn: Turn) -> list[str]:
@@ -117,22 +131,12 @@ def _button(name: str, turn: Turn) -> bool:
     )
 
 
-def _copy(turn: Turn) -> None:
-    """Draw the button by which copy.js copies an answer."""
-    words, name = (
-        html.escape(one).replace("\n", "&#10;") for one in (turn.text, text("turn.copy"))
-    )
-    st.html(
-        f'<button data-copy="{words}" aria-label="{name}" title="{name}"></button>', width="content"
-    )
-
-
 def _menu(turn: Turn) -> None:
     """Draw the menu of what is done with an answer less often."""
     judged, about = turn.state != "note", bool(turn.about)
     compared = comparison.is_offered(turn)
-    options = {"correct": judged, "compare": compared, "look": judged and turn.text}
-    options |= {"details": about, "delete": True}
+    options = {"correct": judged, "compare": compared, "details": about}
+    options |= {"reading": True, "delete": True}
     chosen = st.menu_button(
         text("turn.more"),
         [name for name, offered in options.items() if offered],
@@ -147,8 +151,8 @@ def _menu(turn: Turn) -> None:
         window.open_window("compare.heading", comparison.show, turn.id, wide=True)
     elif chosen == "details":
         window.open_window("turn.details", turn_details.show, turn.id)
-    elif chosen == "look":
-        explanation_dialog.show(turn)
+    elif chosen == "reading":
+        window.open_window("turn.reading", text_window.show, turn.id, wide=True)
     elif chosen == "delete":
         deletion.ask("turn", turn.id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.app.browsing import ask, begun, box, choose, fits, messages, opened, 
 pytestmark = pytest.mark.browser
 
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+LAID = re.compile("where the model looked|看了哪里")
 PAGES = [("Batch", "Many questions"), ("Corrections", "Corrections"), ("Search", "Find pictures")]
 
 
@@ -47,7 +49,10 @@ def test_axe_finds_nothing_in_the_chat(
         choose(page, photo(tmp_path, "red"))
         expect(page.locator("[class*=st-key-remove-]")).to_have_count(1)
         assert violations(page) == []
-        for number in range(4):  # correct, where it looked, details, delete
+        messages(page).nth(1).locator("[class*=st-key-look-] button").click()
+        expect(messages(page).nth(0).get_by_role("img", name=LAID)).to_be_visible()
+        assert violations(page) == []
+        for number in range(4):  # correct, compare, details, text
             messages(page).nth(1).locator("[class*=st-key-more-] button:visible").first.click()
             if number == 0:
                 assert violations(page) == []

@@ -62,9 +62,10 @@ def test_two_photos_a_follow_up_and_what_is_behind_an_answer(
     expect(page.get_by_text(re.compile(r"64 for pictures, \d+ in the prompt"))).to_be_visible()
     keep(page, "details")
     page.keyboard.press("Escape")
-    pick(page, messages.nth(1), "Where it looked")
-    window = page.get_by_role("dialog", name="Where the model looked")
-    expect(window.get_by_role("img", name="Where the model looked")).to_be_visible()
+    messages.nth(1).get_by_role("button", name="Where it looked").click()
+    laid = messages.nth(0).get_by_role("img", name="cat.jpg, and where the model looked")
+    expect(laid).to_be_visible()
+    expect(messages.nth(1)).to_contain_text(re.compile("trust"))
     keep(page, "looking")
     page.close()
 

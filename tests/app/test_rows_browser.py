@@ -16,7 +16,7 @@ def test_a_row_is_icons_with_names_in_one_line(page: Page, tmp_path: Path) -> No
     begun(page, tmp_path)
     answer = messages(page).nth(1)
     tops = set()
-    for name in ("Copy", "Again", "More"):
+    for name in ("Copy", "Again", "Where it looked", "More"):
         button = answer.get_by_role("button", name=name, exact=True)
         expect(button).to_be_visible()
         place = button.bounding_box()

@@ -9,8 +9,8 @@ import pytest
 
 from tests.chat.test_worker import Echo, ask, wait
 from vqa.answering import Answer, Request
+from vqa.chat.model_host import ModelHost
 from vqa.chat.page_options import ModelChoice
-from vqa.chat.worker import ModelHost
 from vqa.errors import InputError, VQAError
 
 

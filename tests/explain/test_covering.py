@@ -13,6 +13,7 @@ from vqa.answering import Request
 from vqa.explain import Explanation, explain
 from vqa.explain.covering import answer_log_probs, cover_cells, mean_colour, with_pictures
 from vqa.explain.faithfulness import faithfulness
+from vqa.explain.overlay import overlay
 from vqa.explain.regions import Region, RelevanceMap
 from vqa.inputs.prompts import Message
 
@@ -141,6 +142,40 @@ def test_an_empty_map_says_that_it_explains_nothing() -> None:
     scores = faithfulness(Corner(), _request(), "yes", [empty], _ignore)
     for one in (scores, None):  # ties are broken by chance, which may look like knowledge
         assert "explains nothing" in (Explanation("occlusion", "yes", (empty,), one).warning or "")
+
+
+def test_a_map_is_bright_where_it_lies_over_the_picture() -> None:
+    values = np.zeros((4, 4))
+    values[0, 0] = 1
+    picture = Image.new("RGB", (60, 40), "white")
+    for region in (Region(), Region(0.5, 0.0, 1.0, 1.0)):
+        drawn = np.asarray(overlay(picture, RelevanceMap(values, region, (600, 400))), int)
+        at = int(60 * region.left) + 2
+        assert drawn.shape == (40, 60, 3)
+        assert np.ptp(drawn[2, at]) > 60  # a colour
+        assert np.ptp(drawn[38, 2]) < 10  # grey
+
+
+def test_the_highest_place_of_all_maps_is_one() -> None:
+    maps = tuple(RelevanceMap(np.full((2, 2), value), Region(), (4, 4)) for value in (2.0, 4.0))
+    relative = Explanation("attention", "yes", maps, None).relative_maps
+    assert [one.values.max() for one in relative] == [0.5, 1.0]
+
+
+def test_an_answerer_reads_as_many_versions_at_once_as_wanted() -> None:
+    class Counting(Corner):
+        most = 0
+
+        def score_choices(
+            self, requests: Sequence[Request], choices: Sequence[Sequence[str]]
+        ) -> list[list[float]]:
+            self.most = max(self.most, len(requests))
+            return super().score_choices(requests, choices)
+
+    for at_once in (1, 5):
+        answerer = Counting()
+        explain(answerer, _request(), "yes", by="occlusion", grid=4, at_once=at_once)
+        assert answerer.most == at_once
 
 
 def test_progress_counts_every_look() -> None:

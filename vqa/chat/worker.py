@@ -1,15 +1,14 @@
-"""The worker that answers in the background, the answers on their way, and the model it asks."""
+"""The worker that answers in the background, and the answers on their way."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count, zip_longest
-from threading import Condition, Event, Lock, Thread
+from threading import Condition, Event, Thread
 
 from vqa.answering import Answer, AnswerBatch, Answerer, Request, SupportsBatches, Token
-from vqa.chat.page_options import ModelChoice
 from vqa.errors import VQAError
 
 EXCHANGED = "The model has been exchanged: begin again."
@@ -188,6 +187,7 @@ class Worker:
         self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()  # by owner, whose turn is next
         self._running: dict[Job, str] = {}  # and its owner
         self._beside: list[Event] = []  # what ends the work that goes on beside the questions
+        self._spare: list[Event] = []  # those of it that end as soon as anything else begins
         self._closed = False
         self._changed = Condition()
         self._thread = Thread(target=self._work, name="vqa-worker", daemon=True)
@@ -200,7 +200,8 @@ class Worker:
             if self._closed:
                 raise VQAError("The chat has ended: start it again.")
             self._waiting.setdefault(owner, deque()).append(job)
-            self._changed.notify()
+            self._end_spare()
+            self._changed.notify_all()
         return job
 
     def ahead(self, job: Job) -> int:
@@ -220,7 +221,12 @@ class Worker:
     def idle(self) -> bool:
         """Tell whether no question is answered or waits."""
         with self._changed:
-            return not self._running and not self._waiting
+            return self._is_idle()
+
+    def wait_until_idle(self, timeout: float) -> bool:
+        """Wait some seconds until no question is answered or waits; tell whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._is_idle() or self._closed, timeout)
 
     def remove(self, job: Job) -> None:
         """Remove a question from the queue, if it still waits there."""
@@ -233,21 +239,30 @@ class Worker:
                     return
 
     @contextmanager
-    def beside(self, stop: Event) -> Iterator[Answerer]:
+    def beside(self, stop: Event, spare: bool = False) -> Iterator[Answerer]:
         """Use the answerer for long work in this thread, while questions are answered too.
 
         `stop` is set when the worker closes, which then waits for the end of the block: nobody has
-        the model any more. Raises VQAError once the worker is closed.
+        the model any more. Of `spare` work, which nobody waits for, it is also set by the next
+        question and by other work, and at once where there is any. Raises VQAError once the worker
+        is closed.
         """
         with self._changed:
             if self._closed:
                 raise VQAError(EXCHANGED)
+            if not spare:
+                self._end_spare()
+            elif self._beside or not self._is_idle():
+                stop.set()
             self._beside.append(stop)
+            if spare:
+                self._spare.append(stop)
         try:
             yield self.answerer
         finally:
             with self._changed:
                 self._beside.remove(stop)
+                self._spare = [one for one in self._spare if one is not stop]
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -269,6 +284,13 @@ class Worker:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _is_idle(self) -> bool:
+        return not self._running and not self._waiting
+
+    def _end_spare(self) -> None:
+        for stop in self._spare:
+            stop.set()
 
     def _order(self) -> Iterator[Job]:
         """Yield the waiting questions as they will be answered: one of each owner in turn."""
@@ -300,86 +322,6 @@ class Worker:
             with self._changed:
                 on = list(answers.jobs.values())
                 self._running = {one: owner for one, owner in self._running.items() if one in on}
+                if self._is_idle():
+                    self._changed.notify_all()
             del job, on  # their pictures need not wait in memory for the next question
-
-
-class ModelHost:
-    """Loads what is chosen with `build`, and answers with it until something else is chosen.
-
-    A model is dropped before the next is loaded, since both might not fit into memory. Where one
-    cannot be loaded, `error` says why; nothing is answered until another choice.
-    """
-
-    def __init__(self, build: Callable[[ModelChoice], Answerer]) -> None:
-        self._build = build
-        self._lock = Lock()
-        self._choosing = Lock()
-        self._choice = ModelChoice()
-        self._worker: Worker | None = None
-        self._error: VQAError | None = None
-        self._generation = 0  # of choices: what an older one gives when it is loaded is dropped
-        self._thread = Thread()
-
-    @property
-    def choice(self) -> ModelChoice:
-        """Return what was chosen last."""
-        return self._choice
-
-    @property
-    def error(self) -> VQAError | None:
-        """Return why the choice could not be loaded."""
-        return self._error
-
-    @property
-    def begun(self) -> bool:
-        """Tell whether anything was chosen yet."""
-        return self._generation > 0
-
-    @property
-    def loading(self) -> bool:
-        """Tell whether neither the model is there, nor a reason why it will not be."""
-        return self._worker is None and self._error is None
-
-    def load(self, choice: ModelChoice) -> None:
-        """Begin to load what is chosen. Answers of the model before end where they are."""
-        with self._choosing:  # whoever chooses next waits for a thread that has begun
-            with self._lock:
-                self._generation += 1
-                generation, before, last = self._generation, self._worker, self._thread
-                self._choice, self._worker, self._error = choice, None, None
-                self._thread = Thread(
-                    target=self._load, args=(choice, generation, last), name="vqa-load", daemon=True
-                )
-            if before is not None:
-                before.close()
-            del before
-            self._thread.start()
-
-    def worker(self) -> Worker:
-        """Return the worker of the model. Raises VQAError where there is none, or none yet."""
-        with self._lock:
-            if self._worker is not None:
-                return self._worker
-            if self._error is not None:
-                raise self._error
-        raise VQAError("The model is still being loaded: ask again in a moment.")
-
-    def _load(self, choice: ModelChoice, generation: int, last: Thread) -> None:
-        if last.ident is not None:
-            last.join()  # one at a time
-        if generation != self._generation:
-            return
-        worker, failure = None, None
-        try:
-            worker = Worker(self._build(choice))
-        except VQAError as error:
-            failure = error
-        except Exception as error:  # whatever a model raises is shown on the page
-            what = " ".join(str(error).split()) or type(error).__name__
-            failure = VQAError(f"{choice.name} failed to load: {what}")
-        with self._lock:
-            if generation == self._generation:
-                self._worker, self._error = worker, failure
-                return
-        if worker is not None:
-            worker.close()

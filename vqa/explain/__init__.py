@@ -11,7 +11,7 @@ from PIL import Image
 
 from vqa.answering import Request, SupportsChoices
 from vqa.errors import InputError
-from vqa.explain.covering import SIDE, downscaled, with_pictures
+from vqa.explain.covering import AT_ONCE, SIDE, downscaled, with_pictures
 from vqa.explain.faithfulness import FaithfulnessScores, faithfulness
 from vqa.explain.faithfulness import count_versions as count_faithfulness_versions
 from vqa.explain.occlusion import count_versions as count_occlusion_versions
@@ -36,6 +36,12 @@ class Explanation:
     scores: FaithfulnessScores | None  # None: the answerer cannot score choices
 
     @property
+    def relative_maps(self) -> list[RelevanceMap]:
+        """The maps beside the place that matters most in all of them, which is 1."""
+        highest = max(float(one.values.max()) for one in self.maps) or 1.0
+        return [RelevanceMap(one.values / highest, one.region, one.size) for one in self.maps]
+
+    @property
     def warning(self) -> str | None:
         """A warning for the user where the maps mean nothing."""
         if not any(one.values.any() for one in self.maps):
@@ -52,6 +58,7 @@ def explain(
     by: By = "attention",
     grid: int = GRID,
     progress: Callable[[int, int | None], None] | None = None,
+    at_once: int = AT_ONCE,
 ) -> Explanation:
     """Map what `answer` rests on, over each picture of `request`, and score the maps.
 
@@ -60,7 +67,8 @@ def explain(
     it reads, and a method `region(size)` for the part of a picture that it sees. `occlusion` covers
     parts of the pictures, `grid` x `grid` of them, for any answerer that `SupportsChoices`, as
     scores need too. `progress` is called with the numbers of versions of the pictures that the
-    answerer has read and will read. They may push older entries out of its caches.
+    answerer has read and will read. They may push older entries out of its caches. It reads
+    `at_once` of them in one go, during which it may answer nobody.
 
     Raises InputError where there is no picture or answer, or where `check_answerer` does.
     """
@@ -87,7 +95,7 @@ def explain(
     small = with_pictures(request, [downscaled(picture, side) for picture in pictures])
     if by == "occlusion":
         regions = _regions(answerer, pictures)
-        grids = occlusion_maps(answerer, small, answer, regions, grid, advance)
+        grids = occlusion_maps(answerer, small, answer, regions, grid, advance, at_once)
     else:
         regions, grids = _attention(answerer, request, answer, pictures)
         advance(1)
@@ -95,7 +103,7 @@ def explain(
         RelevanceMap(values, region, picture.size)
         for values, region, picture in zip(grids, regions, pictures, strict=True)
     )
-    scores = faithfulness(answerer, small, answer, maps, advance) if scored else None
+    scores = faithfulness(answerer, small, answer, maps, advance, at_once) if scored else None
     return Explanation(by, answer, maps, scores)
 
 

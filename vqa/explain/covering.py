@@ -18,7 +18,7 @@ Mask = NDArray[np.bool_]
 Progress = Callable[[int], None]  # called with how many more versions the answerer has read
 
 SIDE = 512  # pixels: larger pictures are made smaller first, encoders see less anyway
-_AT_ONCE = 16
+AT_ONCE = 16  # versions of the pictures that the answerer reads in one go
 
 
 def downscaled(picture: Image.Image, side: int = SIDE) -> Image.Image:
@@ -54,16 +54,18 @@ def answer_log_probs(
     answer: str,
     versions: Iterable[Sequence[Image.Image]],
     progress: Progress,
+    at_once: int = AT_ONCE,
 ) -> list[float]:
     """Compute the log probability of `answer` for each version of the request's pictures.
 
-    It is divided by the number of words, the end counted as one: else a long answer would be
-    unlikely whatever is covered. Raises InputError where the model can never give that answer.
+    The answerer reads `at_once` of them in one go. Each is divided by the number of words, the end
+    counted as one: else a long answer would be unlikely whatever is covered. Raises InputError
+    where the model can never give that answer.
     """
     words = len(answer.split()) + 1
     log_probs: list[float] = []
     rest = iter(versions)
-    while part := list(islice(rest, _AT_ONCE)):
+    while part := list(islice(rest, at_once)):
         requests = [with_pictures(request, pictures) for pictures in part]
         scores = answerer.score_choices(requests, [[answer]] * len(part))
         log_probs += [score / words for (score,) in scores]

@@ -15,7 +15,14 @@ import numpy as np
 from PIL import Image
 
 from vqa.answering import Request, SupportsChoices
-from vqa.explain.covering import Mask, Progress, answer_log_probs, cover_cells, mean_colour
+from vqa.explain.covering import (
+    AT_ONCE,
+    Mask,
+    Progress,
+    answer_log_probs,
+    cover_cells,
+    mean_colour,
+)
 from vqa.explain.regions import Region, RelevanceMap, Values
 
 STEPS = 8
@@ -43,13 +50,16 @@ def faithfulness(
     answer: str,
     maps: Sequence[RelevanceMap],
     progress: Progress,
+    at_once: int = AT_ONCE,
 ) -> FaithfulnessScores:
     """Score the maps of a request's pictures together, and random maps in the same way."""
     random = np.random.default_rng(0)
     candidates = [[one.values for one in maps]]
     candidates += [[random.random(one.values.shape) for one in maps] for _ in range(RANDOM)]
     regions = [one.region for one in maps]
-    scores = deletion_and_insertion(answerer, request, answer, regions, candidates, progress)
+    scores = deletion_and_insertion(
+        answerer, request, answer, regions, candidates, progress, at_once
+    )
     deletion, insertion = np.mean(scores[1:], axis=0)
     return FaithfulnessScores(*scores[0], float(deletion), float(insertion))
 
@@ -61,6 +71,7 @@ def deletion_and_insertion(
     regions: Sequence[Region],
     candidates: Sequence[Sequence[Values]],
     progress: Progress,
+    at_once: int = AT_ONCE,
 ) -> list[tuple[float, float]]:
     """Compute both scores of each candidate, which has a map for each picture of the request."""
     pictures = request.images
@@ -80,7 +91,8 @@ def deletion_and_insertion(
                 yield version([rank < count for rank in ranks])  # deletion
                 yield version([rank >= count for rank in ranks])  # insertion
 
-    probabilities = np.exp(answer_log_probs(answerer, request, answer, versions(), progress))
+    log_probs = answer_log_probs(answerer, request, answer, versions(), progress, at_once)
+    probabilities = np.exp(log_probs)
     between = probabilities[2:].reshape(len(candidates), STEPS - 1, 2).sum(1)  # [candidates, 2]
     means = (between + probabilities[:2].sum()) / (STEPS + 1)  # both go from one end to the other
     return [(float(deletion), float(insertion)) for deletion, insertion in means]

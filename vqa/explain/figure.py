@@ -12,16 +12,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from vqa.explain import Explanation
-from vqa.explain.regions import RelevanceMap
+from vqa.explain.overlay import COLOURS, overlay
 from vqa.utils.files import atomic_write
 
 _COLUMNS = 4  # pictures side by side
 _SIDE = 3.6  # inches of a picture
 _PIXELS = 900  # of a side: larger pictures are drawn smaller
-_COLOURS = "inferno"
 _GREY, _RED = "#555555", "#b00020"
 
 
@@ -57,15 +56,15 @@ def _figure(explanation: Explanation, pictures: Sequence[Image.Image], question:
     axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
     for axis in axes.flat:
         axis.set_axis_off()
-    highest = max(float(one.values.max()) for one in explanation.maps) or 1.0
-    for number, (one, picture) in enumerate(zip(explanation.maps, pictures, strict=True)):
+    maps = explanation.relative_maps
+    for number, (one, picture) in enumerate(zip(maps, pictures, strict=True)):
         row, column = 2 * (number // _COLUMNS), number % _COLUMNS
         beside = (row, 1) if not several else (row + 1, column)
         small = picture.copy()
         small.thumbnail((_PIXELS, _PIXELS))
         axes[row, column].imshow(np.asarray(small))
-        axes[beside].imshow(_overlay(small, one, highest))
-    scale = ScalarMappable(cmap=_COLOURS)
+        axes[beside].imshow(np.asarray(overlay(small, one)))
+    scale = ScalarMappable(cmap=COLOURS)
     scale.set_clim(0, 1)
     bar = figure.colorbar(scale, ax=axes, shrink=0.85 / len(heights) ** 0.5, aspect=28, pad=0.015)
     bar.set_label("matters, beside the place that matters most", color=_GREY, fontsize=8)
@@ -76,24 +75,6 @@ def _figure(explanation: Explanation, pictures: Sequence[Image.Image], question:
             color=colour, weight=weight, fontsize=9.5, va="baseline", parse_math=False,
         )  # fmt: skip
     return figure
-
-
-def _overlay(picture: Image.Image, relevance: RelevanceMap, highest: float) -> np.ndarray:
-    """Draw the picture in dark grey and the map in colours over it: [H, W, 3]."""
-    from matplotlib import colormaps
-
-    values = RelevanceMap(
-        relevance.values / highest, relevance.region, picture.size
-    ).over_picture()  # [H, W]
-    # a little blur: interpolation between cells leaves creases
-    cell = max(picture.size) / max(relevance.values.shape)
-    blur = ImageFilter.GaussianBlur(cell / 3)
-    values = np.asarray(Image.fromarray(np.uint8(255 * values)).filter(blur)) / 255
-    values = values / max(values.max(), 1e-6) * relevance.values.max() / highest
-    colours = colormaps[_COLOURS](values)[..., :3]
-    grey = np.asarray(picture.convert("L"), np.float64)[..., None] / 255
-    share = (0.25 + 0.45 * values)[..., None]
-    return np.clip((1 - share) * grey + share * colours, 0, 1)
 
 
 def _caption(explanation: Explanation, question: str, columns: int) -> list[tuple[str, str, str]]:

@@ -13,7 +13,14 @@ import numpy as np
 from PIL import Image
 
 from vqa.answering import Request, SupportsChoices
-from vqa.explain.covering import Mask, Progress, answer_log_probs, cover_cells, mean_colour
+from vqa.explain.covering import (
+    AT_ONCE,
+    Mask,
+    Progress,
+    answer_log_probs,
+    cover_cells,
+    mean_colour,
+)
 from vqa.explain.regions import Region, Values
 
 
@@ -24,6 +31,7 @@ def occlusion_maps(
     regions: Sequence[Region],
     grid: int,
     progress: Progress,
+    at_once: int = AT_ONCE,
 ) -> list[Values]:
     """Compute what `answer` loses without each part of each picture, times the gain by it alone.
 
@@ -36,7 +44,7 @@ def occlusion_maps(
     """
     pictures = request.images
     versions = _versions(pictures, regions, grid)
-    whole, *log_probs = answer_log_probs(answerer, request, answer, versions, progress)
+    whole, *log_probs = answer_log_probs(answerer, request, answer, versions, progress, at_once)
     maps = []
     for bare, *rest in np.array(log_probs).reshape(len(pictures), -1):
         without, alone = np.array(rest).reshape(2, grid, grid)

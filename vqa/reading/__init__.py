@@ -6,6 +6,7 @@ LLaVA-1.5 got the tokens of an OCR engine on TextVQA (arXiv:2310.03744, appendix
 """
 
 from vqa.reading.line_store import LineStore
+from vqa.reading.quotes import marked, quoted_spans, read_rows
 from vqa.reading.reader import ReadMode, TextReader, most_likely_line, rows_that_matter
 from vqa.reading.text_lines import TextLine, reading_order
 
@@ -14,7 +15,10 @@ __all__ = [
     "ReadMode",
     "TextLine",
     "TextReader",
+    "marked",
     "most_likely_line",
+    "quoted_spans",
+    "read_rows",
     "reading_order",
     "rows_that_matter",
 ]
