@@ -11,6 +11,7 @@ import streamlit as st
 
 from app import (
     address,
+    asking,
     composer,
     drafts,
     history_list,
@@ -21,9 +22,9 @@ from app import (
     window,
 )
 from app.flash_message import report_errors
-from app.sampling_panel import sampling_params, settings_panel, system_prompt
-from app.state import chats, host, is_local, owner
-from app.texts import formatted, is_mostly_foreign, language_picker, text
+from app.sampling_panel import settings_panel, system_prompt
+from app.state import chats, host, owner
+from app.texts import formatted, language_picker, text
 from vqa.answering import Answer
 from vqa.chat import Job
 from vqa.chat.service import Upload
@@ -32,7 +33,6 @@ from vqa.errors import VQAError
 
 HEARTBEAT = 0.2  # seconds between updates of the place in the queue while no text comes
 _RUN = 1.0  # seconds of a run that follows an answer
-LARGER = "llava-hf/llava-1.5-7b-hf"  # what to load for more than the model that ships can do
 
 
 def show() -> None:
@@ -57,7 +57,7 @@ def show() -> None:
         welcome.show(lambda question: composer.send(question, _ask, False, waits))
     composer.show(
         _ask,
-        has_pictures=any(turn.pictures for turn in branch),
+        pictures=[(turn, at) for turn in branch for at in range(len(turn.pictures))],
         waits=waits,
         disabled=host().error is not None,
         stop=partial(report_errors(chats().stop), owner(), running.id) if running else None,
@@ -97,13 +97,7 @@ def _ask(question: str, pictures: Sequence[Upload]) -> None:
         words, images = composer.expand_video(question, pictures)
         if key is None:
             key = service.history.start(owner(), system_prompt(), question)
-        if host().choice.name == "embedded" and is_mostly_foreign(question):
-            guest = text("chat.english_only_guest")  # who cannot choose another
-            note = text("chat.english_only", larger=LARGER) if is_local() else guest
-            service.note(owner(), key, words, note, images)
-        else:
-            answer = service.ask(owner(), key, words, images, sampling_params())
-            st.session_state.awaited = answer
+        asking.ask(key, words, images)
     except VQAError as error:
         composer.put_back(question, pictures, str(error))
         if key is not None and before is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import streamlit as st
 
-from app import drafts, flash_message, uploads, window
+from app import drafts, flash_message, picture_window, uploads, window
 from app.drafts import Draft
 from app.state import chats
 from app.texts import entry, plain, text
@@ -15,12 +16,14 @@ from app.thumbnails import jpeg
 from app.thumbnails import show as show_picture
 from vqa.chat import MAX_PICTURES, MAX_QUESTION
 from vqa.chat.service import Upload
+from vqa.chat.turn import Turn
 from vqa.errors import InputError
 from vqa.inputs import video
 from vqa.inputs.images import ImageError
 
 Ask = Callable[[str, Sequence[Upload]], None]
 _WIDTH = 90  # pixels of a picture that waits
+_SMALL, _MOST_SMALL = 40, 4  # pixels of a picture that was asked about, and how many are shown
 
 
 def add(*pictures: Upload) -> None:
@@ -133,13 +136,14 @@ def _take() -> Draft:
 
 def show(
     ask: Ask,
-    has_pictures: bool,
+    pictures: Sequence[tuple[Turn, int]],
     waits: bool,
     disabled: bool,
     stop: Callable[[], None] | None,
 ) -> None:
     """Draw the box. What is sent goes to `ask`, before the script runs again.
 
+    `pictures` are those of the conversation so far: turns, and which of their pictures.
     While it `waits` for the model or for another answer, it is asked later. `stop` ends the answer
     that is being written, where one is. Where no model will come, the box is `disabled`.
     """
@@ -150,7 +154,7 @@ def show(
         add(*(Upload(file.name, file.getvalue()) for file in sent.files))
         send(sent.text, ask, has_pictures, waits)
 
-    draft = drafts.draft()
+    draft, has_pictures = drafts.draft(), bool(pictures)
     with st.bottom:
         # the same elements in every run: what stood where nothing stands now would stay for long
         notice, waiting, tools = st.empty(), st.empty(), st.empty()
@@ -160,6 +164,9 @@ def show(
         if draft.pictures or draft.question:
             with waiting.container():
                 _waiting(draft, lambda question: send(question, ask, has_pictures, waits))
+        elif pictures:
+            with waiting.container(key="asked-about", horizontal=True, gap="xsmall"):
+                _asked_about(pictures)
         if stop is not None:
             tools.button(
                 text("chat.stop"), icon=":material/stop_circle:", on_click=stop, key="stop",
@@ -185,6 +192,14 @@ def show(
         on_submit=submit,
     )
     st.session_state.pop("draft", None)  # only now: a run that was broken off has not shown it
+
+
+def _asked_about(pictures: Sequence[tuple[Turn, int]]) -> None:
+    """Draw the latest pictures of the conversation so far, which a follow-up is asked about."""
+    of_file = {turn.pictures[at].path: (turn, at) for turn, at in reversed(pictures)}  # its first
+    for turn, at in list(of_file.values())[:_MOST_SMALL][::-1]:
+        with suppress(OSError, ImageError):  # beside its question stands that it is gone
+            picture_window.thumbnail(turn, at, _SMALL, "asked")
 
 
 def _waiting(draft: Draft, ask: Callable[[str], None]) -> None:
@@ -226,7 +241,7 @@ def _picture(picture: Upload) -> None:
         st.caption(f":material/movie: {plain(picture.name)}")
         return
     try:
-        show_picture(picture.content, _WIDTH, picture.name)
+        show_picture(picture, _WIDTH)
     except ImageError:
         st.caption(f":material/broken_image: {plain(picture.name)}")
 

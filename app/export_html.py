@@ -14,7 +14,8 @@ from PIL.Image import Image, Resampling
 
 from app.texts import text_in
 from app.turn_details import figures
-from vqa.chat.turn import StoredPicture, Turn
+from vqa.chat.turn import Mark, StoredPicture, Turn
+from vqa.inputs.boxes import draw_box
 from vqa.inputs.images import ImageError
 from vqa.utils.inert import visible
 from vqa.version import __version__
@@ -69,17 +70,18 @@ class _Drawn:
 
     def __init__(self, load: Callable[[StoredPicture], Image]) -> None:
         self._load = load
-        self._urls: dict[Path, str] = {}
+        self._urls: dict[tuple[Path, Mark | None], str] = {}
         self._bytes = 0
 
     def url(self, picture: StoredPicture) -> str:
         """Return a picture, with its bytes each time; empty where it cannot be shown."""
         if self._bytes >= _MOST_BYTES:
             return ""
-        if picture.path not in self._urls:
-            self._urls[picture.path] = self._draw(picture)
-        self._bytes += len(self._urls[picture.path])
-        return self._urls[picture.path]
+        key = picture.path, picture.mark
+        if key not in self._urls:
+            self._urls[key] = self._draw(picture)
+        self._bytes += len(self._urls[key])
+        return self._urls[key]
 
     def _draw(self, picture: StoredPicture) -> str:
         try:
@@ -87,6 +89,8 @@ class _Drawn:
         except (OSError, ImageError):
             return ""
         drawn.thumbnail((_SIDE, _SIDE), Resampling.LANCZOS)
+        if picture.mark is not None:
+            drawn = draw_box(drawn, picture.mark.box)
         file = io.BytesIO()
         drawn.save(file, "JPEG", quality=82, optimize=True)
         return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

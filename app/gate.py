@@ -22,10 +22,12 @@ from vqa.utils.allowed_hosts import HOST, AllowedHosts
 _CLOSED = re.compile(r".*/_stcore/(metrics|agent/.*)/?")
 _ELSEWHERE = ("cross-site", "same-site")  # another port of this host is of the same site
 
-# Streamlit styles and starts its page from within it; nothing at all comes from elsewhere.
+# Streamlit styles and starts its page from within it, and makes a module of a component's script
+# (blob:); nothing at all comes from elsewhere.
 _POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; worker-src 'self' blob:; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; "
     "font-src 'self' data:; connect-src 'self' data: blob: ws://{host} wss://{host}; "
     "frame-ancestors 'self'; form-action 'self'; base-uri 'self'; object-src 'none'"
 )

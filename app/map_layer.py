@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ from app.flash_message import report_errors
 from app.state import answer_maps, chats, host, owner
 from app.texts import plain, text
 from vqa.answering import Request
-from vqa.chat.turn import StoredPicture, Turn
+from vqa.chat.turn import StoredPicture, Turn, model_parts, model_turns
 from vqa.errors import VQAError
+from vqa.inputs.boxes import Box
 
 if TYPE_CHECKING:
     from vqa.explain import By, Explanation
@@ -70,28 +72,36 @@ def show(turn: Turn) -> None:
             _scores(job, job.explanation)
 
 
-def pictures(
-    question: Turn, answer: Turn | None
-) -> list[tuple[StoredPicture, tuple[MapJob, int] | None]]:
-    """List the pictures to show at a question, each with the map over it and its number there.
+@dataclass(frozen=True)
+class MappedPicture:
+    """A picture of the conversation, or the part of it that the model was given, and its map."""
 
-    They are the question's own; while a map of its answer is shown, all those that it covers.
-    """
+    picture: StoredPicture
+    box: Box | None
+    job: MapJob
+    number: int  # of the map, among those of the job
+
+
+def pictures(question: Turn, answer: Turn | None) -> list[MappedPicture]:
+    """List what the map that is shown of a question's answer covers; nothing where none is."""
     job = _job(answer) if answer is not None else None
     if job is None or job.explanation is None:
-        return [(picture, None) for picture in question.pictures]
+        return []
     branch = chats().history.branch(owner(), question.conversation, question.id)
-    stored = [picture for turn in branch for picture in turn.pictures]
-    return [(picture, (job, number)) for number, picture in enumerate(stored)]
+    given = [
+        (picture, box)
+        for turn in model_turns(branch)
+        for picture in turn.pictures
+        for box in model_parts(picture.mark)
+    ]
+    return [MappedPicture(picture, box, job, at) for at, (picture, box) in enumerate(given)]
 
 
-def show_picture(picture: StoredPicture, width: int, over: tuple[MapJob, int] | None) -> None:
-    """Show a picture of a turn, with a map over it. Raises OSError or ImageError as it does so."""
-    if over is None:
-        thumbnails.show_stored(picture, width)
-        return
-    picture.path.stat()
-    st.image(_drawn(*over, picture), width=width, alt=text("looking.picture", name=picture.name))
+def show_picture(mapped: MappedPicture, width: int) -> None:
+    """Show a picture with the map over it. Raises OSError or ImageError where it is gone."""
+    mapped.picture.path.stat()  # one that is cached may be gone
+    name = text("looking.picture", name=mapped.picture.name)
+    st.image(_drawn(mapped), width=width, alt=name)
 
 
 def preload(answer: str) -> None:
@@ -201,10 +211,10 @@ def _figure(job: MapJob, explanation: Explanation) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def _drawn(job: MapJob, number: int, picture: StoredPicture) -> bytes:
+def _drawn(mapped: MappedPicture) -> bytes:
     """Encode a picture with its map over it as a JPEG."""
     from vqa.explain.overlay import overlay
 
-    assert job.explanation is not None
-    small = thumbnails.smaller(chats().pictures.load_stored(picture))
-    return thumbnails.jpeg(overlay(small, job.explanation.relative_maps[number]), 90)
+    assert mapped.job.explanation is not None
+    small = thumbnails.smaller(chats().pictures.load_stored(mapped.picture, mapped.box))
+    return thumbnails.jpeg(overlay(small, mapped.job.explanation.relative_maps[mapped.number]), 90)

@@ -7,6 +7,7 @@ import html
 import math
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 import streamlit as st
 
@@ -31,7 +32,9 @@ def show(key: str) -> None:
     except InputError:  # the extra is not installed
         st.info(text("reading.not_installed"))
         return
-    for picture in (picture for turn in branch for picture in turn.pictures):
+    # a picture that was asked about in parts is shown once, and whole
+    pictures = [replace(picture, mark=None) for turn in branch for picture in turn.pictures]
+    for picture in {picture.path: picture for picture in pictures}.values():
         try:
             image, small = chats().pictures.load_stored(picture), thumbnails.stored(picture)
         except (OSError, ImageError):

@@ -1,4 +1,4 @@
-"""Pictures on the page: small copies that enlarge with a click, and the examples that ship.
+"""Pictures on the page: small copies, with what is marked in them, and the examples that ship.
 
 Those of the side bar are smaller still, made once, and only so many at a time that nobody waits.
 """
@@ -18,11 +18,12 @@ from PIL.Image import Image
 
 from app.state import chats
 from vqa.chat.service import Upload
-from vqa.chat.turn import StoredPicture
+from vqa.chat.turn import Mark, StoredPicture
+from vqa.inputs.boxes import Box, draw_box
 from vqa.inputs.images import ImageError, load_image
 from vqa.utils.lru import LRUCache
 
-_LARGEST = 1280  # pixels of the longer side; a click shows it as large as that
+_LARGEST = 1280  # pixels of the longer side
 ICON = 80  # pixels of the side of a picture in the side bar: twice those of the page
 _ICON_BYTES = 16 << 20  # of all of them, for everybody: some thousands
 
@@ -34,19 +35,22 @@ def crop(path: Path) -> bytes:
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
-def reduced(content: bytes, _load: Callable[[bytes], Image] = load_image) -> bytes:
-    """Encode a picture as a JPEG that a page can show. Raises ImageError."""
-    return _small(_load(content))
+def reduced(
+    content: bytes, _load: Callable[[bytes], Image] = load_image, box: Box | None = None
+) -> bytes:
+    """Encode a picture, with a part framed, as a JPEG that a page can show. Raises ImageError."""
+    return _small(_load(content), (_LARGEST, _LARGEST), box)
 
 
-def _small(picture: Image) -> bytes:
-    return jpeg(smaller(picture), 90)
+def _small(picture: Image, most: tuple[int, int], box: Box | None) -> bytes:
+    picture = smaller(picture, most)
+    return jpeg(picture if box is None else draw_box(picture, box), 90)
 
 
-def smaller(picture: Image) -> Image:
+def smaller(picture: Image, most: tuple[int, int] = (_LARGEST, _LARGEST)) -> Image:
     """Copy a picture in the size of a page."""
     picture = picture.copy()  # others have it too
-    picture.thumbnail((_LARGEST, _LARGEST))
+    picture.thumbnail(most)
     return picture
 
 
@@ -57,26 +61,38 @@ def jpeg(picture: Image, quality: int) -> bytes:
     return file.getvalue()
 
 
-def show(content: bytes, width: int, name: str) -> None:
+def show(upload: Upload, width: int) -> None:
     """Show a picture of the chat, `width` pixels wide, with its name for the blind."""
-    st.image(reduced(content, chats().pictures.load), width=width, alt=name)
+    content = reduced(upload.content, chats().pictures.load, _box(upload.mark))
+    st.image(content, width=width, alt=upload.name)
 
 
-def show_stored(picture: StoredPicture, width: int) -> None:
-    """Show a picture of a turn. Raises OSError or ImageError where its file is gone or broken."""
-    st.image(stored(picture), width=width, alt=picture.name)
+def show_stored(picture: StoredPicture, width: int, alt: str | None = None) -> None:
+    """Show a picture of a turn. Raises OSError or ImageError where its file is gone or broken.
+
+    It is read out by its name, unless `alt` is something else.
+    """
+    st.image(stored(picture, width), width=width, alt=picture.name if alt is None else alt)
 
 
-def stored(picture: StoredPicture) -> bytes:
+def stored(picture: StoredPicture, width: int = _LARGEST) -> bytes:
     """Encode a picture of a turn as a JPEG that a page can show. Raises as `show_stored` does."""
     picture.path.stat()  # one that is cached may be gone
-    return _stored(picture.path, picture)
+    return _stored(picture.path, width, _box(picture.mark), picture)
 
 
 @st.cache_resource(max_entries=500, show_spinner=False)  # no copy for each run of the script
-def _stored(path: Path, _picture: StoredPicture) -> bytes:
-    """Encode a picture whose file is named by its content."""
-    return _small(chats().pictures.load_stored(_picture))
+def _stored(path: Path, width: int, box: Box | None, _picture: StoredPicture) -> bytes:
+    """Encode a picture whose file is named by its content.
+
+    No wider than it is shown: Streamlit would make it so again in each run of the script.
+    """
+    picture = chats().pictures.load_stored(_picture)
+    return _small(picture, (width, _LARGEST), box)
+
+
+def _box(mark: Mark | None) -> Box | None:
+    return None if mark is None else mark.box
 
 
 @st.cache_resource(show_spinner=False)

@@ -11,9 +11,9 @@ from PIL.Image import Image
 from app.state import chats, host, owner
 from app.texts import text
 from vqa.answering import SupportsEncoderView, word_count
-from vqa.chat.turn import StoredPicture, Turn
-from vqa.errors import VQAError
-from vqa.inputs.images import ImageError
+from vqa.chat.turn import StoredPicture, Turn, model_parts, model_turns
+from vqa.errors import InputError, VQAError
+from vqa.inputs.boxes import Box
 
 _WIDTH = 150  # pixels of a picture
 
@@ -72,9 +72,11 @@ def _hints(blocks: Sequence[str]) -> dict[str, str]:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _view(path: str, model: str, _answerer: SupportsEncoderView, _picture: StoredPicture) -> Image:
+def _view(
+    path: str, model: str, box: Box | None, _answerer: SupportsEncoderView, _picture: StoredPicture
+) -> Image:
     """Show a picture as it reaches a model; small, and asked for at every click."""
-    return _answerer.encoder_view(chats().pictures.load_stored(_picture))
+    return _answerer.encoder_view(chats().pictures.load_stored(_picture, box))
 
 
 def _encoder_views(turn: Turn) -> None:
@@ -86,13 +88,18 @@ def _encoder_views(turn: Turn) -> None:
     if not isinstance(answerer, SupportsEncoderView):
         return
     branch = chats().history.branch(owner(), turn.conversation, turn.id)
-    pictures = [picture for before in branch for picture in before.pictures]
+    pictures = [
+        (picture, box)
+        for before in model_turns(branch[:-1])
+        for picture in before.pictures
+        for box in model_parts(picture.mark)
+    ]
     if pictures:
         st.caption(text("turn.as_seen"))
     with st.container(horizontal=True):
-        for picture in pictures:
+        for picture, box in pictures:
             try:
-                view = _view(str(picture.path), answerer.name, answerer, picture)
-            except ImageError:
+                view = _view(str(picture.path), answerer.name, box, answerer, picture)
+            except InputError:
                 continue  # beside its question stands that it is gone
             st.image(view, width=min(_WIDTH, view.width), alt=picture.name)

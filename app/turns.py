@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import streamlit as st
 
@@ -11,6 +12,7 @@ from app import (
     copy_button,
     deletion,
     map_layer,
+    picture_window,
     quote_marks,
     text_window,
     turn_details,
@@ -21,11 +23,11 @@ from app.sampling_panel import sampling_params
 from app.state import chats, owner
 from app.texts import plain, text
 from vqa.chat.page_options import page_options
-from vqa.chat.turn import Turn
+from vqa.chat.turn import StoredPicture, Turn
 from vqa.errors import VQAError
 from vqa.inputs.images import ImageError
 
-_ONE, _SEVERAL = 320, 150  # pixels of width for a picture alone, and among others
+_ONE, _SEVERAL = 320, 150  # pixels of width for a picture alone; among others, or with a mark
 
 
 def message(turn: Turn) -> st.delta_generator.DeltaGenerator:
@@ -49,14 +51,15 @@ def show(turn: Turn, answer: Turn | None = None) -> None:
 
 
 def _question(turn: Turn, answer: Turn | None) -> None:
-    pictures = map_layer.pictures(turn, answer)
+    mapped = map_layer.pictures(turn, answer)
     with st.container(horizontal=True):
-        for picture, over in pictures:
-            width = _ONE if len(pictures) == 1 else _SEVERAL
-            try:
-                map_layer.show_picture(picture, width, over)
-            except (OSError, ImageError):
-                st.warning(plain(text("trouble.picture_gone", name=picture.name)))
+        for at, picture in enumerate(turn.pictures if not mapped else ()):
+            width = _SEVERAL if len(turn.pictures) > 1 or picture.mark else _ONE
+            with _or_gone(picture):
+                picture_window.thumbnail(turn, at, width)
+        for part in mapped:
+            with _or_gone(part.picture):
+                map_layer.show_picture(part, _ONE if len(mapped) == 1 else _SEVERAL)
     if st.session_state.get("editing") == turn.id:
         _editor(turn)
         return
@@ -68,6 +71,15 @@ def _question(turn: Turn, answer: Turn | None) -> None:
             st.rerun()
         if _button("delete", turn):
             deletion.ask("turn", turn.id)
+
+
+@contextmanager
+def _or_gone(picture: StoredPicture) -> Iterator[None]:
+    """Say of a picture whose file is gone or broken that it is, in its place."""
+    try:
+        yield
+    except (OSError, ImageError):
+        st.warning(plain(text("trouble.picture_gone", name=picture.name)))
 
 
 def _answer(turn: Turn) -> None:

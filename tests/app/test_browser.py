@@ -46,9 +46,10 @@ def test_upload_ask_and_ask_again(page: Page, tmp_path: Path) -> None:
 def test_several_pictures_and_a_large_view(wide: Page, tmp_path: Path) -> None:
     ask(wide, "What?", photo(tmp_path), photo(tmp_path, "red"), photo(tmp_path, "blue"))
     expect(messages(wide).nth(1)).to_contain_text("With 3 pictures you asked: What?")
-    wide.get_by_role("button", name="Fullscreen: red.png").click()
-    expect(wide.get_by_role("button", name="Close fullscreen")).to_be_visible()
+    messages(wide).nth(0).get_by_role("button", name="Look closer: red.png").click()
+    expect(wide.get_by_role("dialog").get_by_role("img", name="red.png")).to_be_visible()
     wide.keyboard.press("Escape")
+    expect(wide.get_by_role("dialog")).to_have_count(0)
 
 
 def test_a_picture_is_pasted(wide: Page, tmp_path: Path) -> None:

@@ -21,8 +21,11 @@ from app.state import answer_maps, chats
 from tests.app.fake import Parrot
 from tests.app.test_page import ask, captions, opened, png, press
 from vqa.answering import Request
+from vqa.chat.service import Upload
+from vqa.chat.turn import Mark
 from vqa.chat.worker import Worker
 from vqa.errors import VQAError
+from vqa.inputs.boxes import Box
 from vqa.inputs.prompts import Message
 
 ON, OFF = "Where it looked", "Without the map"
@@ -131,6 +134,19 @@ def test_a_follow_up_shows_all_the_pictures_that_it_is_about(seer: Seer) -> None
     page.run()
     marked = ["a.png, and where the model looked", "b.png, and where the model looked"]
     assert alts(page) == ["a.png", *marked]
+
+
+def test_the_map_of_a_marked_part_lies_over_that_part_alone(seer: Seer) -> None:
+    page = ask(opened(), "What?", corner_picture())
+    conversation = chats().history.conversations("local")[0].id
+    part = Upload(*corner_picture(), Mark(Box(0, 0, 0.5, 0.5), alone=True))
+    chats().wait(chats().ask("local", conversation, "And this?", [part]))
+    page.run()
+    press(page, ON, at=1)
+    assert page.session_state["map-layer"].done.wait(20)
+    page.run()
+    assert alts(page) == ["corner.png", "corner.png, and where the model looked"]
+    assert not page.exception
 
 
 def test_another_version_of_the_answer_has_a_map_of_its_own(seer: Seer) -> None:

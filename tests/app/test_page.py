@@ -143,7 +143,9 @@ def test_of_far_too_many_pictures_only_those_that_are_kept_are_decoded(
     decoded: list[str | None] = []
     real = DecodedPictures.load
 
-    def load(pictures: DecodedPictures, content: bytes, name: str | None = None) -> Image.Image:
+    def load(
+        pictures: DecodedPictures, content: bytes, name: str | None = None, box: None = None
+    ) -> Image.Image:
         decoded.append(name)
         return real(pictures, content, name)
 

@@ -265,7 +265,10 @@ def test_a_full_disk_leaves_the_old_file(old: Path, size: int) -> None:
 
 
 def test_a_disk_that_takes_the_copy_only(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    big = "INSERT INTO pictures SELECT NULL, id, 9, hex(zeroblob(100000)), 'file' FROM turns"
+    big = (
+        "INSERT INTO pictures (turn, position, name, file) "
+        "SELECT id, 9, hex(zeroblob(100000)), 'file' FROM turns"
+    )
     monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, (big,)))
     with full_beyond(60_000), pytest.raises(DiskError, match="make room"):
         History(old)

@@ -249,7 +249,7 @@ def test_questions_that_are_still_being_made_count(
     load, tried = DecodedPictures.load, []
 
     def again(
-        pictures: DecodedPictures, content: bytes, name: str
+        pictures: DecodedPictures, content: bytes, name: str, box: None
     ) -> Image.Image:  # another tab asks while this one's is decoded
         if not tried:
             tried.append(1)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from vqa.chat.turn import StoredPicture, Turn
+from vqa.chat.turn import StoredPicture, Turn, model_parts
+from vqa.errors import InputError
 from vqa.inputs import signatures
+from vqa.inputs.boxes import Box, crop
+from vqa.inputs.images import load_image
 from vqa.utils.files import without_nan
 from vqa.utils.inert import markdown, markdown_line
 from vqa.version import __version__
@@ -22,7 +26,7 @@ def as_markdown(branch: Sequence[Turn]) -> str:
     parts = [f"# {markdown_line(branch[0].text)}"]
     for turn in branch:
         if turn.role == "user":
-            names = ", ".join(markdown_line(picture.name) for picture in turn.pictures)
+            names = ", ".join(markdown_line(_label(picture)) for picture in turn.pictures)
             parts.append("\n".join([*([f"[{names}]", ""] if names else []), _quoted(turn.text)]))
         elif turn.text:
             parts.append(markdown(turn.text))
@@ -36,8 +40,8 @@ def as_json(branch: Sequence[Turn], turns: Sequence[Turn] = (), system: str = ""
 
     `messages` are OpenAI messages of the branch: its pictures as data URLs, and what the model
     answered. `turns` are those of all branches (of this one where none are given), in the order
-    they were made, with models, figures, ratings and corrections. They name pictures by SHA-256;
-    `pictures` has those that are in no message.
+    they were made, with models, figures, ratings and corrections. They name pictures by SHA-256,
+    with the `box` that a question is about; `pictures` has those that are in no message.
     """
     turns, contents = turns or branch, _Contents()
     shown = {turn.id for turn in branch}
@@ -46,12 +50,16 @@ def as_json(branch: Sequence[Turn], turns: Sequence[Turn] = (), system: str = ""
         messages.append({"role": "system", "content": system})
     for turn in branch:
         if turn.role == "user":
-            content = [_part(picture.name, contents.url(picture)) for picture in turn.pictures]
+            content = [
+                _part(picture.name, contents.url(picture, box))
+                for picture in turn.pictures
+                for box in model_parts(picture.mark)
+            ]
             content.append({"type": "text", "text": turn.text})
             messages.append({"role": "user", "content": content})
         elif turn.text:
             messages.append({"role": "assistant", "content": turn.text})
-    apart = [one for turn in turns if turn.id not in shown for one in turn.pictures]
+    apart = [one for turn in turns for one in turn.pictures]
     pictures = {
         digest: contents.url(one)
         for one in apart
@@ -79,9 +87,12 @@ class _Contents:
         content = _read(picture)
         return None if content is None else hashlib.sha256(content).hexdigest()
 
-    def url(self, picture: StoredPicture) -> str | None:
-        """Write a picture as a data URL; None where its file is gone, or there is no room."""
-        content = _read(picture)
+    def url(self, picture: StoredPicture, box: Box | None = None) -> str | None:
+        """Write a picture, or the part in `box`, as a data URL.
+
+        None where its file is gone or broken, or there is no room.
+        """
+        content = _read(picture) if box is None else _read_part(picture, box)
         if content is None or self._bytes + len(content) > MOST_BYTES:
             return None
         self._bytes += len(content)
@@ -96,6 +107,19 @@ def _read(picture: StoredPicture) -> bytes | None:
         return picture.path.read_bytes()
     except OSError:
         return None
+
+
+def _read_part(picture: StoredPicture, box: Box) -> bytes | None:
+    file = io.BytesIO()
+    try:
+        crop(load_image(picture.path), box).save(file, "JPEG", quality=95)
+    except InputError:
+        return None
+    return file.getvalue()
+
+
+def _label(picture: StoredPicture) -> str:
+    return picture.name if picture.mark is None else f"{picture.name}: {picture.mark.box}"
 
 
 def _part(name: str, url: str | None) -> dict[str, Any]:
@@ -115,8 +139,7 @@ def _turn(turn: Turn, shown: bool, contents: _Contents) -> dict[str, Any]:
         "created": f"{turn.created.isoformat()}Z",  # a history has all times in UTC
     }
     if turn.role == "user":
-        pictures = [{"name": one.name, "sha256": contents.digest(one)} for one in turn.pictures]
-        return values | {"pictures": pictures}
+        return values | {"pictures": [_picture(one, contents) for one in turn.pictures]}
     return {
         **values,
         "state": turn.state,
@@ -128,6 +151,12 @@ def _turn(turn: Turn, shown: bool, contents: _Contents) -> dict[str, Any]:
         "better_than": turn.better_than,
         "judged": turn.judged and f"{turn.judged.isoformat()}Z",
     }
+
+
+def _picture(picture: StoredPicture, contents: _Contents) -> dict[str, Any]:
+    values = {"name": picture.name, "sha256": contents.digest(picture)}
+    mark = picture.mark
+    return values if mark is None else {**values, "box": mark.box.values, "alone": mark.alone}
 
 
 def _quoted(text: str) -> str:

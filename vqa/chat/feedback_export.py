@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqa.chat.feedback_rows import (
     CollectedFeedback,
+    FeedbackRow,
     collect_feedback,
     drop_leaks,
     preference_pairs,
@@ -110,12 +111,13 @@ def as_zip(history: History, owner: str) -> bytes:
 def _write(feedback: CollectedFeedback, folder: Path, test_share: float) -> Exported:
     examples = [row.example for row in feedback.rows]
     images = [list(map(str, example.images)) for example in examples]
-    pictures = group_connected(images)
+    together = _of_one_picture(feedback.rows)
+    pictures = group_connected([*images, *together])
     train, test = (len(examples), len(pictures)), (0, 0)
     if test_share and len(set(pictures.values())) > 1:
         both = folder / "all.jsonl"
         flat_json.write(both, examples)
-        parts = split(both, folder, test_share)
+        parts = split(both, folder, test_share, together=together)
         if parts.bad:
             raise VQAError(f"a row cannot be read back: {parts.bad[0].reason}")
         both.unlink()
@@ -128,6 +130,16 @@ def _write(feedback: CollectedFeedback, folder: Path, test_share: float) -> Expo
     done = Exported(feedback, train, test)
     _record(folder, files={n: file_sha256(folder / n) for n in _ROWS if (folder / n).exists()})
     return done
+
+
+def _of_one_picture(rows: Sequence[FeedbackRow]) -> list[list[str]]:
+    """List what was cut out of one picture, with the picture itself where rows have it."""
+    of_whole: dict[str, list[str]] = {}
+    for row in rows:
+        for whole in row.cut_from:
+            of_whole.setdefault(whole, []).extend(map(str, row.example.images))
+    all_names = {str(name) for row in rows for name in row.example.images}
+    return [[*{whole} & all_names, *names] for whole, names in of_whole.items()]
 
 
 def _record(folder: Path, **values: Any) -> None:

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vqa.chat.history import History
-from vqa.chat.turn import NotFoundError, StoredPicture, Turn
+from vqa.chat.turn import NotFoundError, StoredPicture, Turn, model_parts, model_turns
 from vqa.data.example import REJECTED, EarlierTurn, Example, fold
 from vqa.errors import InputError
+from vqa.inputs.boxes import Box, crop
 from vqa.inputs.images import ImageError, load_image
 from vqa.utils import fingerprint
 
@@ -41,6 +42,12 @@ class FeedbackRow:
     prediction: str  # by the model; of a preferred one, the answer that it was preferred to
     model: str  # that gave it
     judged: datetime
+    cut_from: tuple[str, ...] = ()  # names of the pictures whose parts the row has
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Return the names of all pictures that the row has, or a part of."""
+        return (*map(str, self.example.images), *self.cut_from)
 
     @property
     def question_key(self) -> tuple[object, ...]:
@@ -181,22 +188,26 @@ class _PictureWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._names: dict[Path, str] = {}
+        self._names: dict[tuple[Path, Box | None], str] = {}
 
-    def name(self, picture: StoredPicture) -> str:
-        """Write a picture, if it is not there, and return its name. Raises ImageError."""
-        if picture.path not in self._names:
+    def name(self, picture: StoredPicture, box: Box | None = None) -> str:
+        """Write a picture, or the part in `box`, if it is not there, and return its name.
+
+        Raises ImageError, and InputError for too small a part.
+        """
+        if (picture.path, box) not in self._names:
             try:
                 content = io.BytesIO(picture.path.read_bytes())
             except OSError as error:
                 raise ImageError(f"{picture.name} cannot be read: {error.strerror}") from error
             content.name = picture.name  # what messages call it
             pixels = load_image(content)
+            pixels = pixels if box is None else crop(pixels, box)
             name = f"{fingerprint.of_image(pixels)}.png"
             if not (self._folder / name).exists():
                 pixels.save(self._folder / name)
-            self._names[picture.path] = name
-        return self._names[picture.path]
+            self._names[picture.path, box] = name
+        return self._names[picture.path, box]
 
 
 def _row(branch: Sequence[Turn], system: str, files: _PictureWriter) -> FeedbackRow:
@@ -210,10 +221,16 @@ def _row(branch: Sequence[Turn], system: str, files: _PictureWriter) -> Feedback
         raise ValueError(f"there is no answer that {means} could mean")
     if means and (answer.state != "done" or answer.about.get("finish") == "length"):
         raise ValueError(f"{means} for an answer that is cut off: correct it to its end")
-    earlier, pictures = _earlier_turns(branch[:-2])
+    earlier, pictures = _earlier_turns(model_turns(branch[:-1])[:-1])
     try:
-        names = [f"pictures/{files.name(picture)}" for picture in (*pictures, *question.pictures)]
-    except ImageError as error:
+        names = [
+            f"pictures/{files.name(picture, box)}"
+            for picture in (*pictures, *question.pictures)
+            for box in model_parts(picture.mark)
+        ]
+        marked = (picture for picture in (*pictures, *question.pictures) if picture.mark)
+        cut_from = tuple(f"pictures/{files.name(picture)}" for picture in marked)
+    except InputError as error:
         raise ValueError(str(error)) from error
     right = answer.correction or answer.text.strip()
     example = Example(
@@ -225,7 +242,8 @@ def _row(branch: Sequence[Turn], system: str, files: _PictureWriter) -> Feedback
         earlier,
         system.strip(),
     )
-    return FeedbackRow(example, verdict, answer.text, answer.model, answer.judged or answer.created)
+    judged = answer.judged or answer.created
+    return FeedbackRow(example, verdict, answer.text, answer.model, judged, cut_from)
 
 
 def _other(history: History, owner: str, answer: str) -> Turn:
@@ -254,7 +272,8 @@ def _earlier_turns(branch: Sequence[Turn]) -> tuple[tuple[EarlierTurn, ...], lis
     for turn in branch:
         if turn.role == "user":
             pictures += turn.pictures
-            waiting, question = waiting + len(turn.pictures), turn.text
+            waiting += sum(len(model_parts(picture.mark)) for picture in turn.pictures)
+            question = turn.text
         elif answer := turn.correction or turn.text.strip():
             earlier.append(EarlierTurn(question, answer, waiting, in_loss=False))
             waiting = 0
@@ -292,7 +311,7 @@ def drop_leaks(
     from vqa.data.picture_check import PictureCheck
     from vqa.data.reading import read
 
-    names = sorted({str(name) for row in feedback.rows for name in row.example.images})
+    names = sorted({name for row in feedback.rows for name in row.shown})
     exported = PictureCheck(prints=True)
     for number, name in enumerate(names):
         exported.add(Example(number, (folder / name,), "", line=number))
@@ -329,7 +348,7 @@ def drop_leaks(
             leaks.setdefault(names[number], f"its picture is in line {line} of {path}")
     remaining = []
     for row in feedback.rows:
-        reason = next((leaks[str(n)] for n in row.example.images if str(n) in leaks), None)
+        reason = next((leaks[name] for name in row.shown if name in leaks), None)
         if reason is None:
             remaining.append(row)
         else:

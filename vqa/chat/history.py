@@ -29,8 +29,9 @@ from vqa.chat.tables import (
     turns_of,
 )
 from vqa.chat.titles import checked_title, title_of
-from vqa.chat.turn import NotFoundError, State, StoredPicture, Summary, Turn
+from vqa.chat.turn import Mark, NewPicture, NotFoundError, State, StoredPicture, Summary, Turn
 from vqa.errors import InputError, VQAError
+from vqa.inputs.boxes import Box
 from vqa.utils.cache import data_dir
 from vqa.utils.processes import lives_since
 
@@ -155,9 +156,9 @@ class History:
         conversation: str,
         parent: str | None,
         text: str,
-        pictures: Sequence[tuple[str, bytes]] = (),
+        pictures: Sequence[NewPicture | tuple[str, bytes]] = (),
     ) -> str:
-        """Add a question after the turn `parent` (None: as a beginning), with (name, bytes)."""
+        """Add a question after the turn `parent` (None: as a beginning), with its pictures."""
         return self._add(owner, conversation, parent, pictures, role="user", text=text)
 
     def edit_question(self, owner: str, turn: str, text: str) -> str:
@@ -165,7 +166,7 @@ class History:
         with self._database.reading() as session:
             row, conversation = self._owned_turn(session, owner, turn)
             pictures = [
-                (picture.name, picture.path.read_bytes())
+                NewPicture(picture.name, picture.path.read_bytes(), picture.mark)
                 for picture in self._pictures_of(session, turn)
             ]
             parent, key = row.parent, conversation.id
@@ -294,7 +295,7 @@ class History:
         owner: str,
         conversation: str,
         parent: str | None,
-        pictures: Sequence[tuple[str, bytes]],
+        pictures: Sequence[NewPicture | tuple[str, bytes]],
         **values: Any,
     ) -> str:
         key = secrets.token_urlsafe(12)
@@ -325,9 +326,14 @@ class History:
                 )
             )  # fmt: skip
             session.flush()
-            for position, (name, content) in enumerate(pictures):
-                file = self._pictures.add(content)
-                session.add(PictureRow(turn=key, position=position, name=name, file=file))
+            for position, picture in enumerate(pictures):
+                name, content, mark = NewPicture(*picture)
+                session.add(
+                    PictureRow(
+                        turn=key, position=position, name=name, file=self._pictures.add(content),
+                        box=mark and mark.box.values, box_alone=bool(mark and mark.alone),
+                    )
+                )  # fmt: skip
             row.head = key
             if not row.title:
                 row.title = title_of(values["text"])
@@ -363,7 +369,8 @@ class History:
         return replace(turn, **{name: end[name] for name in _END if name in end})
 
     def _picture(self, row: PictureRow) -> StoredPicture:
-        return StoredPicture(row.name, self._pictures.path(row.file))
+        mark = None if row.box is None else Mark(Box(*row.box), row.box_alone)
+        return StoredPicture(row.name, self._pictures.path(row.file), mark)
 
     def _pictures_of(self, session: Session, turn: str) -> list[StoredPicture]:
         query = select(PictureRow).where(PictureRow.turn == turn).order_by(PictureRow.position)

@@ -43,6 +43,10 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ("ALTER TABLE conversations ADD COLUMN pinned BOOLEAN NOT NULL DEFAULT 0",),
     ("ALTER TABLE turns ADD COLUMN better_than VARCHAR",),
     ("CREATE INDEX ix_turns_running ON turns (conversation) WHERE state = 'running'",),
+    (
+        "ALTER TABLE pictures ADD COLUMN box JSON",
+        "ALTER TABLE pictures ADD COLUMN box_alone BOOLEAN NOT NULL DEFAULT 0",
+    ),
 )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Set
+from collections.abc import Callable, Set
 from pathlib import Path
 from threading import Lock
 
 from PIL.Image import Image
 
 from vqa.chat.turn import StoredPicture
+from vqa.inputs.boxes import Box, crop
 from vqa.inputs.images import load_image
 from vqa.utils import fingerprint
 from vqa.utils.files import atomic_write
@@ -60,24 +61,35 @@ class DecodedPictures:
         """Memory of the cached pictures."""
         return self._cache.bytes
 
-    def load(self, content: bytes, name: str | None = None) -> Image:
-        """Decode a picture's bytes. Raises ImageError, which calls it by its name."""
+    def load(self, content: bytes, name: str | None = None, box: Box | None = None) -> Image:
+        """Decode a picture's bytes, or the part of it in `box`.
+
+        Raises ImageError, which calls it by its name, and InputError for too small a part.
+        """
         file = io.BytesIO(content)
         if name is not None:
             file.name = name
-        return self._get(fingerprint.of_bytes(content), file)
+        return self._part(fingerprint.of_bytes(content), file, box)
 
-    def load_stored(self, picture: StoredPicture) -> Image:
-        """Decode a picture of a turn. Raises ImageError, also where its file is gone."""
+    def load_stored(self, picture: StoredPicture, box: Box | None = None) -> Image:
+        """Decode a picture of a turn, or the part of it in `box`.
+
+        Raises ImageError, also where its file is gone, and InputError for too small a part.
+        """
         if not picture.path.is_file():
             return load_image(picture.path)  # which says so
-        return self._get(picture.path.name, picture.path)
+        return self._part(picture.path.name, picture.path, box)
 
-    def _get(self, key: str, source: io.BytesIO | Path) -> Image:
+    def _part(self, key: str, source: io.BytesIO | Path, box: Box | None) -> Image:
+        if box is None:
+            return self._get(key, lambda: load_image(source))
+        return self._get(f"{key} {box.values}", lambda: crop(self._part(key, source, None), box))
+
+    def _get(self, key: str, decode: Callable[[], Image]) -> Image:
         with self._lock:
             image = self._cache.get(key)
         if image is None:
-            image = load_image(source)  # unlocked: a picture may take seconds, and others wait
+            image = decode()  # unlocked: a picture may take seconds, and others wait
             with self._lock:
                 image = self._cache.get(key) or image  # another thread may have come first
                 self._cache.put(key, image, image.width * image.height * _BYTES_PER_PIXEL)

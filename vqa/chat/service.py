@@ -20,7 +20,7 @@ from vqa.answering import Answer, SamplingParams
 from vqa.chat.conversation import Conversation, check_count
 from vqa.chat.history import History
 from vqa.chat.picture_store import DecodedPictures
-from vqa.chat.turn import State, StoredPicture, Turn
+from vqa.chat.turn import Mark, NewPicture, State, StoredPicture, Turn, model_parts, model_turns
 from vqa.chat.worker import Job, Worker
 from vqa.errors import InputError, VQAError
 from vqa.inputs.images import ImageError
@@ -36,6 +36,7 @@ class Upload:
 
     name: str
     content: bytes
+    mark: Mark | None = None
 
 
 class ChatService:
@@ -93,9 +94,8 @@ class ChatService:
         """Ask with another text in place of a question, on a new branch; return the answer's id."""
         with self._reserved(owner) as worker:
             turns = self._branch(owner, question)
-            pictures = [*map(self._load, turns[-1].pictures)]
-            conversation = self.conversation(owner, turns[:-1], turns[-1].conversation)
-            conversation = conversation.ask_decoded(text, pictures)
+            asked = [*turns[:-1], replace(turns[-1], text=text)]
+            conversation = self.conversation(owner, asked, turns[-1].conversation)
             turn = self.history.edit_question(owner, question, text.strip())
             return self._submit(worker, owner, turn, conversation, settings)
 
@@ -127,14 +127,18 @@ class ChatService:
         return self._submit(other, owner, turns[-2].id, conversation, settings)
 
     def conversation(self, owner: str, turns: Sequence[Turn], conversation: str) -> Conversation:
-        """Make a conversation for a model of the turns of a branch.
+        """Make a conversation for a model of the turns of a branch that ends with a question.
 
         Of questions that got no answer only the pictures count, as those of the next question.
         """
+        return self._so_far(owner, model_turns(turns), conversation)
+
+    def _so_far(self, owner: str, turns: Sequence[Turn], conversation: str) -> Conversation:
         so_far = Conversation(system=self.history.system(owner, conversation))
         for turn in turns:
             if turn.role == "user":
-                so_far = so_far.ask_decoded(turn.text, [*map(self._load, turn.pictures)])
+                images = [image for picture in turn.pictures for image in self._load(picture)]
+                so_far = so_far.ask_decoded(turn.text, images)
             else:
                 so_far = so_far.answered(turn.text)
         return so_far
@@ -213,11 +217,16 @@ class ChatService:
     ) -> tuple[str, Conversation]:
         turns = self.history.branch(owner, conversation)
         check_count(len(pictures))  # before they are decoded: each may take hundreds of megabytes
-        images = [self.pictures.load(picture.content, picture.name) for picture in pictures]
-        before = self.conversation(owner, turns, conversation)
+        images = [
+            self.pictures.load(picture.content, picture.name, box)
+            for picture in pictures
+            for box in model_parts(picture.mark)
+        ]
+        alone = any(picture.mark and picture.mark.alone for picture in pictures)
+        before = self._so_far(owner, () if alone else turns, conversation)
         to_answer = before.ask_decoded(question, images)
         parent = turns[-1].id if turns else None
-        contents = [(picture.name, picture.content) for picture in pictures]
+        contents = [NewPicture(one.name, one.content, one.mark) for one in pictures]
         turn = self.history.add_question(owner, conversation, parent, question.strip(), contents)
         return turn, to_answer
 
@@ -225,9 +234,11 @@ class ChatService:
         conversation = self.history.turn(owner, turn).conversation
         return self.history.branch(owner, conversation, turn)
 
-    def _load(self, picture: StoredPicture) -> Image:
+    def _load(self, picture: StoredPicture) -> list[Image]:
+        """Decode what the model is given of a picture."""
         try:
-            return self.pictures.load_stored(picture)
+            parts = model_parts(picture.mark)
+            return [self.pictures.load_stored(picture, box) for box in parts]
         except ImageError as error:
             raise InputError(
                 f"The picture {picture.name} of this conversation cannot be read any more: "

@@ -73,6 +73,8 @@ class PictureRow(Base):
     position: Mapped[int]
     name: Mapped[str]
     file: Mapped[str] = mapped_column(index=True)  # name in the folder of pictures: the content's
+    box: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))  # what is asked about
+    box_alone: Mapped[bool] = mapped_column(default=False)  # the model is given nothing else
 
 
 def judged_of(owner: str | None) -> Select[TurnRow, str]:

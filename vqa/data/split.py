@@ -41,11 +41,13 @@ def split(
     seed: int = 0,
     skip_bad: bool = False,
     notice: Callable[[Notice], None] = lambda notice: None,
+    together: Iterable[Sequence[str]] = (),
 ) -> Split:
     """Write the rows of `source` to `train.jsonl` and `test.jsonl` in the directory `out`.
 
     About a `share` of the pictures goes to the test side, with all of their rows; which ones
-    depends on their bytes and the seed alone. Rows without a picture are trained on. Every picture
+    depends on their bytes and the seed alone; those of each of `together`, paths below the root of
+    pictures that rows have, go to one side. Rows without a picture are trained on. Every picture
     is opened; rows whose picture is missing or broken are bad rows, which `skip_bad` leaves out.
     Ids are written as they are made unique, for which `notice` is called. Raises InputError where
     the source is not known or has fewer than two pictures, and where one of the files is there
@@ -69,6 +71,8 @@ def split(
             pictures = [hashes[str(image)] for image in example.images]
             rows[pictures[0] if pictures else ""] += 1
             yield pictures
+        for names in together:
+            yield [hashes[str(root / name)] for name in names]
 
     groups = group_connected(pictures_of_rows())
     held = held_out(groups.values(), share, seed)
