@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from vqa.errors import InputError
@@ -39,6 +40,37 @@ def load(
 
         return FusionAnswerer(load_fusion(model, adapter, device, dtype, quantize, reader))
     return answerer_of(load_generative(model, adapter, device, dtype, quantize), reader=reader)
+
+
+def load_adapters(
+    model: str,
+    adapters: Mapping[str, str | None],
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: Literal["4bit", "8bit"] | None = None,
+    reader: TextReader | None = None,
+) -> dict[str, Answerer]:
+    """Load a model once, for answerers with these adapters on it (None: without).
+
+    They share its weights, and each has its adapter's beside them. A single one has them merged,
+    as `load` does. Raises InputError as that.
+    """
+    from vqa.models.checkpoints import base_of, is_adapter, share
+    from vqa.models.model_files import is_fusion
+
+    if len(adapters) == 1 or is_fusion(model):
+        return {
+            name: load(model, adapter, device, dtype, quantize, reader or "never")
+            for name, adapter in adapters.items()
+        }
+    quiet_loading()
+    if is_adapter(model):
+        adapters = {name: adapter or model for name, adapter in adapters.items()}
+        model = base_of(model)
+    base = load_generative(model, None, device, dtype, quantize)
+    # all models before the first answerer, which may leave something at its model
+    models = {name: share(base, each) if each else base for name, each in adapters.items()}
+    return {name: answerer_of(loaded, reader=reader) for name, loaded in models.items()}
 
 
 def load_generative(

@@ -168,7 +168,7 @@ def test_many_pixels_are_asked_in_pieces(
     data: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vqa.evaluation.batch_answering._PIXELS_AT_ONCE", 40)
-    monkeypatch.setattr("vqa.evaluation.predicting._PIXELS_AHEAD", 1)
+    monkeypatch.setattr("vqa.evaluation.batch_answering._PIXELS_AHEAD", 1)
     out, answerer = tmp_path / "p.jsonl", Colors()
     run(data, out, answerer)
     assert [len(batch) for batch in answerer.batches] == [4, 2, 2, 2]  # 16 + 20, 24, 28, 32

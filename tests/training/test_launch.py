@@ -1,4 +1,4 @@
-"""Several processes train as one does."""
+"""Several processes train as one does, on one machine or two."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.machines import two_machines
 from tests.tiny import llava_1_5
 from vqa.models.runs import last_checkpoint, step_of
 
@@ -22,25 +23,32 @@ _TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 _TWO += ["-m", "vqa", "train"]
 
 
-def train(tmp_path: Path, name: str, launcher: list[str], *more: str) -> list[float]:
-    """The losses of a short run, started from the command line."""
+def training(tmp_path: Path, name: str, launcher: list[str], *more: str) -> list[str]:
+    """The command line of a short run."""
     settings = {
         "recipe": "finetune", "model": tmp_path / "base", "data": tmp_path / "train.jsonl",
         "output": tmp_path / name, "epochs": 2, "row_tokens": 64, "rows_per_step": 4,
         "warmup_ratio": 0, "log_every": 1, "dtype": "float32", "device": "cpu",
     }  # fmt: skip
     command = [sys.executable, *launcher, "finetune"]
-    command += [*(f"{key}={value}" for key, value in settings.items()), *more]
+    return [*command, *(f"{key}={value}" for key, value in settings.items()), *more]
+
+
+def train(tmp_path: Path, name: str, launcher: list[str], *more: str) -> list[float]:
+    """The losses of a short run, started from the command line."""
+    command = training(tmp_path, name, launcher, *more)
     environment = {**os.environ, "VQA_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    log = (tmp_path / name / "log.jsonl").read_text().splitlines()
+    return losses(tmp_path / name)
+
+
+def losses(run: Path) -> list[float]:
+    log = (run / "log.jsonl").read_text().splitlines()
     return [entry["loss"] for entry in map(json.loads, log) if "loss" in entry]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("vision", ["false", "true"])
-def test_two_processes_give_the_losses_of_one(tmp_path: Path, vision: str) -> None:
+def write_base_and_rows(tmp_path: Path) -> None:
     llava_1_5(tmp_path / "base")
     rows = [
         json.dumps({"id": f"t{index}", "image": [], "question": "Who?", "answer": "me " * 20})
@@ -54,12 +62,44 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path, vision: str) -> No
         row = {"id": index, "image": f"{index}.png", "question": question, "answer": colour}
         rows.append(json.dumps(row) + "\n")
     (tmp_path / "train.jsonl").write_text("".join(rows))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vision", ["false", "true"])
+def test_two_processes_give_the_losses_of_one(tmp_path: Path, vision: str) -> None:
+    write_base_and_rows(tmp_path)
     learns = f"train.vision={vision}"
     one, two = train(tmp_path, "one", _ONE, learns), train(tmp_path, "two", _TWO, learns)
     for name, processes in (("one", 1), ("two", 2)):
         assert json.loads((tmp_path / name / "run.json").read_text())["processes"] == processes
     assert len(one) >= 3
     assert all(abs(a - b) < 1e-4 for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.slow
+def test_two_machines_give_the_losses_of_one(tmp_path: Path) -> None:
+    write_base_and_rows(tmp_path)
+    with two_machines() as machines:
+        processes = []
+        for rank, machine in enumerate(machines):
+            launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "2"]
+            launcher += ["--machine_rank", str(rank), "--num_processes", "2"]
+            launcher += ["--main_process_ip", machines[0].address, "--main_process_port", "29500"]
+            launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+            command = training(tmp_path, "machines", [*launcher, "-m", "vqa", "train"])
+            # `--cpu` starts processes by another launcher, which wants mpirun
+            extra = {"ACCELERATE_USE_CPU": "true", "VQA_CACHE": str(tmp_path / "cache")}
+            processes.append(machine.start(command, extra))
+        try:
+            errors = [process.communicate(timeout=300)[1] for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        assert [process.returncode for process in processes] == [0, 0], errors
+        assert all(machine.sent() > 100_000 for machine in machines)  # gradients, not greetings
+    assert json.loads((tmp_path / "machines" / "run.json").read_text())["processes"] == 2
+    one = train(tmp_path, "processes", _TWO)
+    assert len(one) >= 3 and losses(tmp_path / "machines") == one
 
 
 @pytest.mark.slow

@@ -22,9 +22,9 @@ _PARAMETER = re.compile("`([a-z_]+)`")
 _OPTIONS = {
     name: f"--{name.replace('_', '-')}"
     for name in (
-        "adapter", "api_keys", "base_url", "device", "dtype", "format", "history", "images",
-        "length_penalty", "model", "name", "names", "num_beams", "out", "quantize", "shard", "swap",
-        "temperature", "to",
+        "adapter", "api_keys", "base_url", "device", "dtype", "engine", "format", "history",
+        "images", "length_penalty", "model", "name", "names", "num_beams", "out", "quantize",
+        "ray_address", "shard", "swap", "temperature", "to", "workers",
     )
 } | {"by": "--explain-by"}  # fmt: skip
 

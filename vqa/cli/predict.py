@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vqa.cli import options
+from vqa.cli import engine_option, options
 from vqa.cli.output import notices
 from vqa.errors import InputError, VQAError
 from vqa.utils.progress import progress_bar
@@ -65,6 +65,9 @@ def predict(
         bool, typer.Option("--choices", help="Score the texts in the column choices.")
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered at once.")] = 32,
+    engine: engine_option.Engine = "local",
+    workers: engine_option.Workers = None,
+    ray_address: engine_option.RayAddress = None,
     shard: Annotated[
         str | None, typer.Option(metavar="i/n", help="Answer only the i-th of n parts.")
     ] = None,
@@ -85,9 +88,12 @@ def predict(
         raise InputError("--blind and --swap exclude each other; run the command twice")
     if team and shard:
         raise InputError("--shard is for single processes: those of accelerate part the rows")
+    if team and engine == "ray":
+        raise InputError("--engine ray starts its own processes: leave accelerate out")
     if num_beams > 1 and (choices or backend == "openai"):
         raise InputError("--num-beams is for answers that are written here, without --choices")
     _check_backend(backend, base_url, choices, adapter, device, dtype, quantize)
+    engine_option.check(engine, workers, ray_address, device)
     from vqa.answering import SamplingParams
 
     settings = SamplingParams(
@@ -111,23 +117,33 @@ def predict(
 
     rows = read_questions(data, images, choices=choices, bad=bad, notice=notify)
     condition: Condition = "blind" if blind else "swap" if swap else "seen"
+    load: Callable[[], tuple[Answerer, str, str | None]]
     if backend == "openai":
-        answerer, identity = _remote(base_url or "", model, concurrency, timeout, read)
+        key = os.environ.get("OPENAI_API_KEY")
+        load = partial(_remote, base_url or "", model, key, concurrency, timeout, read)
         batch_size = max(batch_size, concurrency)
-        about: dict[str, Any] = {"model": model or answerer.name}
     else:
         model = model or "embedded"
         device = team.device() if team and device == "auto" else device
-        answerer, identity, used = _load(model, adapter, device, dtype, quantize, batch_size, read)
-        about = {"model": model, "adapter": adapter}
-        about["settings"] = {"dtype": used, "quantize": quantize, "read": read}
-    about |= {"backend": backend, "data": {"file": str(data), "sha256": sha256(data)}}
-    go = partial(
-        run, answerer, rows.examples, settings=settings, identity=identity, condition=condition,
-        choices=choices, batch_size=batch_size, failed=rows.failed, about=about,
-    )  # fmt: skip
+        load = partial(_load, model, adapter, device, dtype, quantize, batch_size, read)
+    gpus = backend == "local" and device in ("auto", "cuda")
+    needed = images or data.parent
     outcome: PredictionCounts | None
-    with resumable(f"{out} keeps what is done; the same command goes on"):
+    with (
+        engine_option.answering(load, engine, workers, ray_address, gpus, needed) as loaded,
+        resumable(f"{out} keeps what is done; the same command goes on"),
+    ):
+        answerer, identity, used = loaded
+        about: dict[str, Any] = {"model": model or answerer.name, "backend": backend}
+        if backend == "local":
+            about["adapter"] = adapter
+            about["settings"] = {"dtype": used, "quantize": quantize, "read": read}
+        about["data"] = {"file": str(data), "sha256": sha256(data)}
+        go = partial(
+            run, answerer, rows.examples, settings=settings, identity=identity,
+            condition=condition, choices=choices, batch_size=batch_size, failed=rows.failed,
+            about=about,
+        )  # fmt: skip
         if team is None:
             with progress_bar(answerer.name) as tell:
                 outcome = go(out, shard=piece, progress=tell)
@@ -215,21 +231,24 @@ def _load(
 
 
 def _remote(
-    base_url: str, model: str | None, concurrency: int, timeout: float, read: ReadMode
-) -> tuple[Answerer, str]:
+    base_url: str,
+    model: str | None,
+    key: str | None,
+    concurrency: int,
+    timeout: float,
+    read: ReadMode,
+) -> tuple[Answerer, str, None]:
     """Return the endpoint, and what identifies its answers as far as can be known."""
     from vqa.loading import text_reader
     from vqa.remote.answerer import RemoteAnswerer
     from vqa.utils import fingerprint
 
     reader = text_reader(read)
-
-    key = os.environ.get("OPENAI_API_KEY")
     answerer = RemoteAnswerer(
         base_url, model, api_key=key, concurrency=concurrency, deadline=timeout, reader=reader
     )
     identity = [base_url.rstrip("/"), answerer.name, *([reader.identity] if reader else [])]
-    return answerer, fingerprint.of_json(identity)
+    return answerer, fingerprint.of_json(identity), None
 
 
 @dataclass(frozen=True)

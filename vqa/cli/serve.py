@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vqa.cli import listening, options
 from vqa.errors import InputError
-
-if TYPE_CHECKING:
-    from vqa.answering import Answerer
 
 
 def serve(
@@ -77,7 +73,7 @@ def serve(
             f"--host {host} lets other computers in: give the keys that they need by --api-keys "
             "FILE (openssl rand -hex 24 > FILE makes one)"
         )
-    from vqa.loading import load, text_reader
+    from vqa.loading import load_adapters, text_reader
 
     reader = text_reader(read, stored=False)
     named = _adapters(adapters) if adapters is not None else {}
@@ -85,10 +81,8 @@ def serve(
     if name in named:
         raise InputError(f"--adapters {adapters}: {name} is the model's own name: rename it")
     options.announce(model)
-    load_as = partial(load, device=device, dtype=dtype, quantize=quantize, read=reader or "never")
-    answerers: dict[str, Answerer] = {name: load_as(model, adapter)}
-    for other, path in named.items():
-        answerers[other] = load_as(model, str(path))
+    on_model = {name: adapter, **{other: str(path) for other, path in named.items()}}
+    answerers = load_adapters(model, on_model, device, dtype, quantize, reader)
     space = None
     if embeddings is not None:
         encoder = options.load_dual_encoder(embeddings, device)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +15,11 @@ from vqa.answering import SupportsAnswerEach, SupportsClearing
 from vqa.data.example import Example
 from vqa.errors import InputError, VQAError
 from vqa.evaluation.answer_rows import Cancelled, PredictionRow, answer_rows, error_row
-from vqa.evaluation.batch_plan import PictureGroup
-from vqa.evaluation.picture_conditions import ConditionPictures
+from vqa.evaluation.batch_plan import Batch, PictureGroup
+from vqa.evaluation.picture_conditions import Condition, ConditionPictures
 from vqa.evaluation.prediction_store import join_fingerprints
 from vqa.evaluation.predictions import RowId
+from vqa.evaluation.prefetch import prefetch
 from vqa.utils import fingerprint
 
 if TYPE_CHECKING:
@@ -25,6 +30,18 @@ if TYPE_CHECKING:
 # A batch with more is put to the model in pieces. They depend on the pictures alone, so a run that
 # goes on makes the same ones.
 _PIXELS_AT_ONCE = 200_000_000
+_PIXELS_AHEAD = 100_000_000  # decoded and waiting; one photo may have 64 million: 200 MB
+
+
+@dataclass(frozen=True)
+class BatchRun:
+    """What all batches of a run have in common."""
+
+    fingerprint: str
+    settings: SamplingParams
+    choices: bool
+    condition: Condition
+    pictures: Sequence[tuple[Path, ...]]  # of all rows, where a row may get those of another
 
 
 @dataclass(frozen=True)
@@ -50,20 +67,15 @@ class BatchAnswerer:
     def __init__(
         self,
         answerer: Answerer,
-        settings: SamplingParams,
-        choices: bool,
-        run: str,
-        pictures: ConditionPictures,
+        run: BatchRun,
         previous: Mapping[RowId, str],
         cancel: Event | None = None,
     ) -> None:
         self._answerer = answerer
         self._each_alone = isinstance(answerer, SupportsAnswerEach)  # an endpoint
         self._silent = False  # whether it answered nothing the last time
-        self._settings = settings
-        self._choices = choices
         self._run = run
-        self._pictures = pictures
+        self._pictures = ConditionPictures(run.pictures, run.condition)
         self._previous = previous
         self._cancel = cancel
         self._pending: set[int] = set()  # numbers of batches that have a row to be answered
@@ -109,7 +121,7 @@ class BatchAnswerer:
 
     def _fingerprint(self, row: Example, pictures: list[str]) -> str:
         content: list[Any] = [pictures, row.question]
-        if self._choices:
+        if self._run.choices:
             content.append(row.extra.get("choices"))
         # rows without earlier turns, and turns without places, keep the fingerprints they have
         if row.places:
@@ -120,7 +132,7 @@ class BatchAnswerer:
                 for turn in row.earlier
             ]
             content.append({"earlier": turns, "system": row.system})
-        return join_fingerprints(self._run, fingerprint.of_json(content))
+        return join_fingerprints(self._run.fingerprint, fingerprint.of_json(content))
 
     def _opened(self, number: int, groups: Iterator[LoadedGroup]) -> Iterator[LoadedGroup]:
         """Yield the groups with their pictures or errors, once a row of the batch is pending.
@@ -157,8 +169,9 @@ class BatchAnswerer:
             self._answerer.clear_caches()  # or a run that goes on here would differ in last digits
         try:
             rows = answer_rows(
-                self._answerer, pairs, self._settings, choices=self._choices, cancel=self._cancel
-            )
+                self._answerer, pairs, self._run.settings,
+                choices=self._run.choices, cancel=self._cancel,
+            )  # fmt: skip
             self._silent = False
         except (InputError, Cancelled):
             raise
@@ -173,3 +186,35 @@ class BatchAnswerer:
 
     def _is_valid(self, loaded: LoadedGroup, row: Example) -> bool:
         return self._previous.get(row.id) == loaded.fingerprints[row.id]
+
+
+def load_groups(
+    answerer: BatchAnswerer, tasks: Sequence[tuple[int, PictureGroup]], rows: int
+) -> Generator[LoadedGroup]:
+    """Yield the groups of batches of at most so many `rows`, read ahead by threads."""
+    return prefetch(
+        answerer.load,
+        tasks,
+        lambda loaded: loaded.pixels,
+        threads=min(8, max(2, (os.cpu_count() or 2) // 2)),
+        most=max(8, 2 * rows),
+        most_size=_PIXELS_AHEAD,
+    )
+
+
+def answer_batches(
+    answerer: Answerer,
+    run: BatchRun,
+    batches: Sequence[Batch],
+    previous: Mapping[RowId, str],
+    cancel: Event | None = None,
+) -> Generator[list[PredictionRow]]:
+    """Yield the new rows of each batch. Raises Cancelled once `cancel` is set."""
+    batch_answerer = BatchAnswerer(answerer, run, previous, cancel)
+    tasks = [(number, group) for number, batch in enumerate(batches) for group in batch]
+    most = max((sum(len(group.rows) for group in batch) for batch in batches), default=0)
+    with closing(load_groups(batch_answerer, tasks, most)) as groups:
+        for number, batch in enumerate(batches):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled(f"{answerer.name} was stopped")
+            yield batch_answerer.answer(number, islice(groups, len(batch)))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from os import PathLike
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from vqa.data.example import Example
 from vqa.errors import InputError
-from vqa.evaluation.answer_rows import Cancelled, PredictionRow, error_row
-from vqa.evaluation.batch_answering import BatchAnswerer
-from vqa.evaluation.batch_plan import plan_batches, take_shard
+from vqa.evaluation.answer_rows import PredictionRow, error_row
+from vqa.evaluation.batch_answering import BatchRun, answer_batches
+from vqa.evaluation.batch_plan import Batch, plan_batches, take_shard
 from vqa.evaluation.picture_conditions import OWN_PICTURE, Condition, ConditionPictures
 from vqa.evaluation.prediction_store import (
     RUN_DIGITS,
@@ -26,7 +24,6 @@ from vqa.evaluation.prediction_store import (
     run_part,
 )
 from vqa.evaluation.predictions import RowId
-from vqa.evaluation.prefetch import prefetch
 from vqa.evaluation.run_description import write_description
 from vqa.utils import fingerprint
 from vqa.utils.files import append_jsonl, lock, open_jsonl
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
     from vqa.answering import Answerer, SamplingParams
 
 BATCH_SIZE = 32
-_PIXELS_AHEAD = 100_000_000  # decoded and waiting; one photo may have 64 million: 200 MB
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,21 @@ class PredictionCounts:
     reused: int
 
 
+@runtime_checkable
+class BatchWorkers(Protocol):
+    """Processes that answer the batches of a run, in place of an answerer of this one."""
+
+    @property
+    def name(self) -> str: ...
+
+    def answer_batches(
+        self, run: BatchRun, batches: Sequence[Batch], previous: Mapping[RowId, str]
+    ) -> Generator[list[PredictionRow]]:
+        """Yield the new rows of each batch, in the order of the plan."""
+
+
 def predict(
-    answerer: Answerer,
+    answerer: Answerer | BatchWorkers,
     examples: Sequence[Example],
     out: str | PathLike[str],
     settings: SamplingParams,
@@ -91,14 +100,16 @@ def predict(
     `about`: `model`, `adapter`, `backend`, `data` and further `settings` for `OUT.run.json`, which
     describes the run.
     `progress` takes the rows that are done and how many there are.
-    `cancel`, once set, ends the run with Cancelled; as after a kill, the next run goes on.
+    `cancel`, once set, ends the run with Cancelled; as after a kill, the next run goes on. It is
+    for an answerer of this process.
 
     Raises InputError where ids come twice (those that `vqa.data.read` gives do not), and where
     `out` holds what is no prediction of this data and shard: it stays as it is.
     """
     out = Path(out)
     batches = plan_batches(examples, batch_size)
-    pictures = ConditionPictures((group.images for batch in batches for group in batch), condition)
+    pictures = [group.images for batch in batches for group in batch]
+    ConditionPictures(pictures, condition)  # raises where there is nothing to swap with
     batches = list(take_shard(batches, *shard))
     shard_ids = {row.id for batch in batches for group in batch for row in group.rows}
     data_ids = {example.id for example in examples}
@@ -109,6 +120,8 @@ def predict(
     if shard[0] != 1:
         bad.clear()
     run = run_fingerprint(identity, condition, settings, choices)
+    shared = pictures if condition == "swap" else []
+    batch_run = BatchRun(run, settings, choices, condition, shared)
     total = len(shard_ids) + len(bad)
     report = progress or (lambda done, total: None)
     answered = errors = reused = 0
@@ -122,28 +135,19 @@ def predict(
         previous = keep_valid(out, sources, is_valid)
         settings_json = _settings_json(settings) | {"choices": choices, "batch_size": batch_size}
         write_description(out, answerer.name, about or {}, condition, settings_json, total)
-        batch_answerer = BatchAnswerer(answerer, settings, choices, run, pictures, previous, cancel)
-        tasks = [(number, group) for number, batch in enumerate(batches) for group in batch]
-        loading = prefetch(
-            batch_answerer.load,
-            tasks,
-            lambda loaded: loaded.pixels,
-            threads=min(8, max(2, (os.cpu_count() or 2) // 2)),
-            most=max(8, 2 * batch_size),
-            most_size=_PIXELS_AHEAD,
-        )
+        if isinstance(answerer, BatchWorkers):
+            answering = answerer.answer_batches(batch_run, batches, previous)
+        else:
+            answering = answer_batches(answerer, batch_run, batches, previous, cancel)
         replaced = False
-        with closing(loading) as groups, open_jsonl(out) as file:
+        with closing(answering) as answered_batches, open_jsonl(out) as file:
             for key, reason in bad.items():
                 row = error_row(key, reason)
                 row["fingerprint"] = join_fingerprints(run, fingerprint.of_json([reason]))
                 append_jsonl(file, row)
                 errors += 1
             report(errors, total)
-            for number, batch in enumerate(batches):
-                if cancel is not None and cancel.is_set():
-                    raise Cancelled(f"{answerer.name} was stopped")
-                rows = batch_answerer.answer(number, islice(groups, len(batch)))
+            for batch, rows in zip(batches, answered_batches, strict=True):
                 if rows:
                     append_jsonl(file, *rows)
                 failures = sum("error" in row for row in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -135,6 +136,26 @@ def load(
     classifier = find_name_classifier(sources, model.model.vision_tower)
     report = module_report(model)
     return LoadedModel(model, processor, adapter or name, sources, report, quantize, classifier)
+
+
+def share(base: LoadedModel, adapter: str) -> LoadedModel:
+    """Put an adapter on a model that is loaded, which stays as it is; both have the same tensors.
+
+    The adapter's weights stay beside those of the base, as on quantized ones. Raises InputError for
+    an adapter of another model.
+    """
+    (source,) = base.sources
+    tensors = (*base.model.parameters(), *base.model.buffers())
+    model = copy.deepcopy(base.model, {id(tensor): tensor for tensor in tensors})
+    model, adapter = apply_adapter(model, adapter, base.name, source, merge=False)
+    model.eval()
+    report, classifier = base.report, None
+    if base.report:  # LLaVA
+        report = module_report(model)
+        classifier = find_name_classifier((source, adapter), model.model.vision_tower)
+    return LoadedModel(
+        model, base.processor, adapter, (source, adapter), report, base.quantize, classifier
+    )
 
 
 def load_trained(

@@ -23,6 +23,7 @@ from vqa.version import __version__
 _PACKAGES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "pillow", "streamlit")
 _EXTRAS = {
     "datasets": "hub",
+    "ray": "ray",
     "rapidocr": "read",
     "usearch": "search",
     "fastapi": "serve",
