@@ -97,6 +97,12 @@ def pictures(question: Turn, answer: Turn | None) -> list[MappedPicture]:
     return [MappedPicture(picture, box, job, at) for at, (picture, box) in enumerate(given)]
 
 
+def key(answer: Turn | None) -> str | None:
+    """Return the key of the pictures with the map of an answer, which layer.js brings into view."""
+    job = _job(answer) if answer is not None else None
+    return f"layer-{job.answer}" if job is not None and job.explanation is not None else None
+
+
 def show_picture(mapped: MappedPicture, width: int) -> None:
     """Show a picture with the map over it. Raises OSError or ImageError where it is gone."""
     mapped.picture.path.stat()  # one that is cached may be gone

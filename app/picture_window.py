@@ -31,6 +31,7 @@ _viewer = st.components.v2.component(
     html=(_HERE / "index.html").read_text(encoding="utf-8"),
     css=(_HERE / "index.css").read_text(encoding="utf-8"),
     js=(_HERE / "index.js").read_text(encoding="utf-8"),
+    isolate_styles=False,  # Tab does not go from a window's other elements into a shadow root
 )
 
 

@@ -52,7 +52,7 @@ def show(turn: Turn, answer: Turn | None = None) -> None:
 
 def _question(turn: Turn, answer: Turn | None) -> None:
     mapped = map_layer.pictures(turn, answer)
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, key=map_layer.key(answer)):
         for at, picture in enumerate(turn.pictures if not mapped else ()):
             width = _SEVERAL if len(turn.pictures) > 1 or picture.mark else _ONE
             with _or_gone(picture):

@@ -42,7 +42,7 @@ export default function ({ data, parentElement, setStateValue }) {
     const [left, top, right, bottom] = (view.box ?? [0, 0, 0, 0]).map(shown);
     output.value = view.box ? `x ${left}-${right} %, y ${top}-${bottom} %` : view.marking ? words.how : "";
     [left, top, shown((view.box?.[2] ?? 0) - (view.box?.[0] ?? 0)), shown((view.box?.[3] ?? 0) - (view.box?.[1] ?? 0))]
-      .forEach((value, at) => { if (parentElement.activeElement !== inputs[at]) inputs[at].value = view.box ? value : ""; });
+      .forEach((value, at) => { if (document.activeElement !== inputs[at]) inputs[at].value = view.box ? value : ""; });
   };
 
   // --- zoom and panning ---

@@ -31,9 +31,14 @@ def test_a_map_is_laid_over_the_picture_at_its_place_and_taken_away(
     expect(before).to_be_visible()
     place = before.bounding_box()
     assert not before.evaluate(BRIGHTER)
-    answer.get_by_role("button", name="Where it looked").click()
+    button = answer.get_by_role("button", name="Where it looked")
+    assert page.viewport_size
+    page.set_viewport_size({"width": page.viewport_size["width"], "height": 360})
+    button.scroll_into_view_if_needed()
+    expect(before).not_to_be_in_viewport(ratio=0.5)
+    button.click()
     laid = question.get_by_role("img", name="teal.png, and where the model looked")
-    expect(laid).to_be_in_viewport()
+    expect(laid).to_be_in_viewport(ratio=0.9)  # it was scrolled out of it
     handle = laid.element_handle()
     page.wait_for_function(BRIGHTER, arg=handle, polling=100)
     after = laid.bounding_box()
@@ -42,13 +47,13 @@ def test_a_map_is_laid_over_the_picture_at_its_place_and_taken_away(
     )
     expect(answer).to_contain_text("Whether this map can be trusted is not known")
     expect(answer.get_by_role("button", name="Download")).not_to_be_visible()
-    answer.get_by_text("How the map was scored").click()
+    answer.get_by_text("About this map").click()
     expect(answer.get_by_role("button", name="Download")).to_be_visible()
     assert fits(page)
     answer.get_by_role("button", name="Without the map").click()
     expect(before).to_be_visible()
     expect(laid).to_have_count(0)
-    expect(answer.get_by_text("How the map was scored")).to_have_count(0)
+    expect(answer.get_by_text("About this map")).to_have_count(0)
 
 
 def test_read_text_stands_over_the_picture_and_is_selected_and_copied(

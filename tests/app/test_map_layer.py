@@ -103,7 +103,7 @@ def test_a_map_is_laid_over_the_picture_and_taken_away(seer: Seer) -> None:
     pressed(page, ON)
     assert alts(page) == ["corner.png, and where the model looked"]
     assert any("can be trusted roughly" in one for one in captions(page))
-    (fold,) = [one for one in page.expander if one.label == "How the map was scored"]
+    (fold,) = [one for one in page.expander if one.label == "About this map"]
     assert [one.value.split(",")[0].split(" ")[0] for one in fold.caption] == [
         "Deletion",
         "Insertion",

@@ -75,7 +75,9 @@ def test_a_picture_is_opened_and_zoomed_by_mouse_and_keys(wide: Page, tmp_path: 
     assert width(wide) > 3 * whole
     stage(wide).press("0")
     assert width(wide) == pytest.approx(whole, abs=1)
-    wide.get_by_role("button", name="Mark a part").press("Enter")
+    wide.keyboard.press("Tab")
+    expect(wide.get_by_role("button", name="Mark a part")).to_be_focused()
+    wide.keyboard.press("Enter")
     expect(stage(wide)).to_be_focused()
     wide.keyboard.press("ArrowDown")  # makes a box
     wide.keyboard.press("ArrowRight")
