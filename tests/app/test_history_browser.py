@@ -19,7 +19,6 @@ def test_the_list_follows_what_is_typed_and_the_focus_stays(wide: Page, tmp_path
     wide.get_by_role("button", name="New conversation").click()
     expect(messages(wide)).to_have_count(0)
     begun(wide, tmp_path, "Where is the horse?")
-    expect(rows).to_have_count(2)
     search = wide.get_by_placeholder("Search conversations")
     search.press_sequentially("ZEB", delay=50)
     expect(rows).to_have_text(["Where is the zebra?"])
