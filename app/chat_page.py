@@ -115,9 +115,10 @@ def _follow(turn: Turn) -> None:
     """
     whole = st.session_state.pop("whole_page", False)
     job = chats().job(turn.id)
-    with turns.message(turn):
-        place = st.empty()
-        _write(place, (job.text if job else turn.text) or text("chat.looking"))
+    with turns.message(turn):  # no st.empty(): a browser would show nothing for a moment
+        place = st.markdown(
+            formatted((job.text if job else turn.text) or text("chat.looking")), anchors=False
+        )
     if whole:
         return
     if job is None:  # another server of this history writes it, or it ended this moment
@@ -128,10 +129,6 @@ def _follow(turn: Turn) -> None:
             chats().wait(turn.id)
     if ended:
         st.rerun()
-
-
-def _write(place: st.delta_generator.DeltaGenerator, words: str) -> None:
-    place.markdown(formatted(words), anchors=False)
 
 
 def _stream(job: Job, place: st.delta_generator.DeltaGenerator) -> bool:
@@ -152,7 +149,7 @@ def _stream(job: Job, place: st.delta_generator.DeltaGenerator) -> bool:
                 count = job.ahead
                 ahead = text("chat.waiting", count=count) if count else text("chat.looking")
                 if (words := answer or ahead) != shown:
-                    _write(place, words)
+                    place.markdown(formatted(words), anchors=False)
                     shown, due = words, now + HEARTBEAT
             if now > until:
                 return False

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from tests.app.browsing import ASK, ASK_FIRST, ask, fits, messages, opened, photo
 from tests.app.server import serving
@@ -90,6 +91,48 @@ def test_the_answer_streams_and_stops_at_once(page: Page, tmp_path: Path) -> Non
             "With 1 pictures you asked: And now?"
         )
     ).to_be_visible()
+
+
+# Streamlit joins what is drawn in one place before it is sent: on a busy machine it has no time to.
+EACH_ALONE = """
+from streamlit.runtime import forward_msg_queue
+forward_msg_queue._maybe_compose_delta_msgs = lambda old, new: None
+"""
+
+
+def test_the_answer_never_vanishes_while_it_grows(browser: Browser, tmp_path: Path) -> None:
+    """On a busy machine and a slow line what the server draws comes bit by bit."""
+
+    def slow(route: WebSocketRoute) -> None:
+        server = route.connect_to_server()
+
+        def pass_on(message: str | bytes) -> None:
+            time.sleep(0.05)
+            route.send(message)
+
+        server.on_message(pass_on)
+
+    with serving(tmp_path, customize=EACH_ALONE) as (url, _):
+        page = browser.new_page()
+        page.route_web_socket("**/_stcore/stream", slow)
+        page.goto(url)
+        ask(page, "endless please", photo(tmp_path))
+        answer = messages(page).nth(1)
+        expect(answer).to_contain_text("you asked: endless please word")
+        answer.evaluate(
+            """answer => {
+                const look = () => {
+                    window.least = Math.min(window.least ?? 1e9, answer.innerText.length);
+                };
+                new MutationObserver(look).observe(
+                    answer, {childList: true, subtree: true, characterData: true});
+            }"""
+        )
+        page.wait_for_timeout(5_000)
+        assert page.evaluate("window.least") > 60
+        page.get_by_role("button", name="Stop").click()
+        expect(messages(page).last).to_contain_text("Stopped.")
+        page.close()
 
 
 def test_a_reload_keeps_the_conversation_and_the_answer_on_its_way(
