@@ -49,11 +49,9 @@ def pack_epochs(tokens: TokenTable, groups: PrefixGroups, settings: SftSettings)
         for source_name in sources:
             if source_name not in names:
                 raise InputError(f"{key}: no row of {settings.data} has the source {source_name}")
-    firsts = groups.members[groups.starts[:-1]]  # [G] of each group's rows
-    keys = tokens.arrays["groups"][firsts]
     alone = settings.questions_per_visit is None  # a group is visited whatever shares its prefix
-    begins = marked(alone | np.concatenate([[True], keys[1:] != keys[:-1]]))  # [F]
-    source = tokens.arrays["sources"][firsts[begins]]
+    begins = _first_groups(tokens, groups, alone)  # [F]
+    source = tokens.arrays["sources"][groups.members[groups.starts[begins]]]
     visits = np.zeros(len(begins), dtype=np.int32)  # of each prefix so far
 
     def epoch(number: int) -> RowLayout:
@@ -81,6 +79,14 @@ def pack_epochs(tokens: TokenTable, groups: PrefixGroups, settings: SftSettings)
             raise InputError("repeat: it leaves nothing of the data to train on")
     share = settings.epochs / math.ceil(settings.epochs)
     return _first(packed, limit or math.ceil(count * share))
+
+
+def _first_groups(tokens: TokenTable, groups: PrefixGroups, alone: bool) -> NDArray[np.int32]:
+    """List the first group of each prefix [F]; all groups where each stands `alone`."""
+    if alone:
+        return np.arange(len(groups), dtype=np.int32)
+    keys = tokens.arrays["groups"][groups.members[groups.starts[:-1]]]  # [G]
+    return marked(np.concatenate([[True], keys[1:] != keys[:-1]]))
 
 
 def _occurrences(items: NDArray[np.int32]) -> NDArray[np.int32]:
