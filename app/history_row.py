@@ -32,7 +32,7 @@ def show(
 
     While it `is_answered` it has a dot, and beside that, where one `can_end` it, a button for it.
     """
-    key = conversation.id
+    key, title = conversation.id, plain(visible(conversation.title))
     with st.container(
         key=f"conversation-{key}", horizontal=True, vertical_alignment="center", gap="xxsmall"
     ):
@@ -41,7 +41,7 @@ def show(
             # the width that it has, or it would be resized in every run; page.css makes it smaller
             st.image(content, width=ICON, alt="")
         st.button(
-            plain(visible(conversation.title)),
+            title,
             key=f"open-{key}",
             width="stretch",
             type="secondary" if key == st.query_params.get("c") else "tertiary",
@@ -56,11 +56,13 @@ def show(
             )
         if can_end:
             st.button(
-                names["end"], icon=":material/stop_circle:", help=names["end"], type="tertiary",
-                key=f"end-{key}", on_click=report_errors(chats().stop_all), args=(owner(), key),
+                f"{names['end']}: {title}", icon=":material/stop_circle:", help=names["end"],
+                type="tertiary", key=f"end-{key}", on_click=report_errors(chats().stop_all),
+                args=(owner(), key),
             )  # fmt: skip
         st.menu_button(
-            names["menu"], ["rename", "unpin" if conversation.pinned else "pin", "delete"],
+            f"{names['menu']}: {title}",
+            ["rename", "unpin" if conversation.pinned else "pin", "delete"],
             format_func=names.__getitem__, icon=":material/more_vert:", type="tertiary",
             key=f"menu-{key}", on_click=_act, args=(conversation,),
         )  # fmt: skip

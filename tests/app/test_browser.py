@@ -188,7 +188,7 @@ def test_conversations_are_found_exported_and_deleted(wide: Page, tmp_path: Path
     search.fill("ZEBRA")
     search.press("Enter")
     side = wide.get_by_test_id("stSidebar")
-    side.get_by_role("button", name="Where is the zebra?").click()
+    side.get_by_role("button", name="Where is the zebra?", exact=True).click()
     expect(messages(wide)).to_have_count(2)
     side.get_by_role("button", name="Export").click()
     with wide.expect_download() as download:

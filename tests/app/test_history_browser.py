@@ -28,7 +28,7 @@ def test_the_list_follows_what_is_typed_and_the_focus_stays(wide: Page, tmp_path
     expect(side.locator("mark")).to_have_text("zebra")
     expect(search).to_be_focused()
     expect(search).to_have_value("ZEBra")
-    side.get_by_role("button", name="Conversation menu").click()
+    side.get_by_role("button", name="Conversation menu: Where is the zebra?").click()
     wide.get_by_role("menuitem", name="Rename").click()
     title = wide.get_by_role("dialog").get_by_role("textbox", name="Title")
     expect(title).to_be_focused()
@@ -36,7 +36,7 @@ def test_the_list_follows_what_is_typed_and_the_focus_stays(wide: Page, tmp_path
     title.press("Enter")
     expect(rows).to_have_text(["Zebras"])
     expect(wide.get_by_role("dialog")).to_have_count(0)
-    side.get_by_role("button", name="Zebras").click()
+    side.get_by_role("button", name="Zebras", exact=True).click()
     expect(messages(wide).nth(0)).to_contain_text("Where is the zebra?")
     expect(side).to_have_attribute("data-collapsed", "false")
 
