@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.state import host, is_local
+from app.state import host, is_local, load_model
 from app.texts import plain, text
 from vqa.chat.page_options import ModelChoice
 from vqa.models.bundled import parts
@@ -77,6 +77,7 @@ def show_state() -> None:
 
     A click elsewhere interrupts the wait, and the next run of the script goes on with it.
     """
+    load_model()
     model_host = host()
     if model_host.loading:
         place = st.empty()

@@ -26,10 +26,14 @@ _GUESTS_WAITING = 4  # questions of one guest, in several tabs: the memory is sh
 
 @st.cache_resource(show_spinner=False)
 def host() -> ModelHost:
-    """Return the server's model, which begins to load with the first visit."""
-    model_host = ModelHost(loading.load_choice)
-    model_host.load(page_options().choice)
-    return model_host
+    """Return the server's model."""
+    return ModelHost(loading.load_choice, page_options().choice)
+
+
+@st.cache_resource(show_spinner=False)
+def load_model() -> None:
+    """Begin to load the server's model, once: when the first page is drawn, which it would slow."""
+    host().load(host().choice)
 
 
 @st.cache_resource(show_spinner=False)

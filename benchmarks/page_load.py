@@ -98,8 +98,8 @@ async def crowd(url: str, people: Sequence[Person]) -> list[Visit]:
 
 
 async def _converse(browser: Browser, url: str, person: Person, here: asyncio.Barrier) -> Visit:
-    visit, page = Visit(), await _opened(browser, url)
-    visit.paint = await _until_ready(page, url)
+    visit, page = Visit(), await open_page(browser, url)
+    visit.paint = await until_ready(page, url)
     await here.wait()
     try:
         await _talk(page, person, visit)
@@ -138,15 +138,15 @@ async def first_tokens(url: str, people: Sequence[Person]) -> list[float]:
         )
         times = []
         for person in people:
-            page = await _opened(browser, url)
-            await _until_ready(page, url)
+            page = await open_page(browser, url)
+            await until_ready(page, url)
             times.append(await _ask(page, person.questions[0], person.picture))
             await _answered(page, 0)
             await page.context.close()
         return times
 
 
-async def _opened(browser: Browser, url: str) -> Page:
+async def open_page(browser: Browser, url: str) -> Page:
     context = await browser.new_context(  # a person: cookies of their own
         locale="en-US", reduced_motion="reduce", viewport={"width": 800, "height": 700}
     )
@@ -156,7 +156,7 @@ async def _opened(browser: Browser, url: str) -> Page:
     return page
 
 
-async def _until_ready(page: Page, url: str) -> float:
+async def until_ready(page: Page, url: str) -> float:
     began = time.perf_counter()
     await page.goto(url)
     await expect(page.get_by_test_id("stChatInputTextArea")).to_be_enabled(timeout=PATIENCE)
@@ -335,7 +335,7 @@ async def _paint(url: str) -> float:
         browser = await playwright.chromium.launch(
             executable_path=chromium(), args=["--no-sandbox"]
         )
-        return await _until_ready(await _opened(browser, url), url)
+        return await until_ready(await open_page(browser, url), url)
 
 
 if __name__ == "__main__":

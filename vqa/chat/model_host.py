@@ -14,15 +14,19 @@ from vqa.errors import VQAError
 class ModelHost:
     """Loads what is chosen with `build`, and answers with it until something else is chosen.
 
+    `choice` is what will be loaded first, by whoever calls `load`.
+
     A model is dropped before the next is loaded, since both might not fit into memory. Where one
     cannot be loaded, `error` says why; nothing is answered until another choice.
     """
 
-    def __init__(self, build: Callable[[ModelChoice], Answerer]) -> None:
+    def __init__(
+        self, build: Callable[[ModelChoice], Answerer], choice: ModelChoice | None = None
+    ) -> None:
         self._build = build
         self._lock = Lock()
         self._choosing = Lock()
-        self._choice = ModelChoice()
+        self._choice = choice or ModelChoice()
         self._worker: Worker | None = None
         self._error: VQAError | None = None
         self._generation = 0  # of choices: what an older one gives when it is loaded is dropped
