@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from app import batch_run, flash_message, model_picker, uploads
+from app.error_text import error_text
 from app.state import batches, is_local, owner
 from app.texts import language_picker, plain, text
 from vqa.batches import Limits, NotFoundError, Run, ZipLimits
@@ -79,7 +80,7 @@ def _form() -> None:
         with st.spinner(text("batch.reading")):
             key = begin(tokens)
     except VQAError as error:
-        st.error(plain(str(error)))
+        st.error(plain(error_text(error)))
         return
     _open(key)
     st.rerun()

@@ -21,6 +21,7 @@ from app import (
     welcome,
     window,
 )
+from app.error_text import error_text
 from app.flash_message import report_errors
 from app.sampling_panel import settings_panel, system_prompt
 from app.state import chats, host, owner
@@ -99,7 +100,7 @@ def _ask(question: str, pictures: Sequence[Upload]) -> None:
             key = service.history.start(owner(), system_prompt(), question)
         asking.ask(key, words, images)
     except VQAError as error:
-        composer.put_back(question, pictures, str(error))
+        composer.put_back(question, pictures, error_text(error))
         if key is not None and before is None:
             report_errors(service.delete)(owner(), key)
         return

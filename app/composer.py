@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import drafts, flash_message, picture_window, uploads, window
 from app.drafts import Draft
+from app.error_text import error_text
 from app.state import chats
 from app.texts import entry, plain, text
 from app.thumbnails import jpeg
@@ -49,7 +50,7 @@ def put_back(question: str, pictures: Sequence[Upload], why: str) -> None:
         try:
             chats().pictures.load(picture.content, picture.name)
         except ImageError as error:
-            reasons.append(str(error))
+            reasons.append(error_text(error))
         else:
             good.append(picture)
     if not reasons or len(photos) < len(pictures):

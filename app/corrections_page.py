@@ -11,6 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from app import chat_page, deletion, flash_message, window
+from app.error_text import error_text
 from app.state import chats, directory, is_local, owner
 from app.texts import language_picker, local_time, plain, text
 from app.thumbnails import show_stored
@@ -50,7 +51,7 @@ def show() -> None:
             st.info(text("corrections.empty"), icon=":material/rate_review:")
             _link(text("corrections.to_chat"))
     except VQAError as error:  # the disk, a broken file
-        st.error(plain(str(error)))
+        st.error(plain(error_text(error)))
 
 
 def _use(judged: Sequence[Turn]) -> None:

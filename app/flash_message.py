@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from app.error_text import error_text
 from app.texts import plain
 from vqa.errors import VQAError
 
@@ -29,6 +30,6 @@ def report_errors(action: Callable[..., object]) -> Callable[..., None]:
         try:
             action(*arguments)
         except VQAError as error:
-            set_message(str(error))
+            set_message(error_text(error))
 
     return act

@@ -10,6 +10,7 @@ from itertools import groupby
 import streamlit as st
 
 from app import deletion, export_menu, history_row
+from app.error_text import error_text
 from app.state import chats, owner
 from app.texts import local_time, plain, text
 from app.thumbnails import make_icons
@@ -64,7 +65,7 @@ def _listed(search: str) -> tuple[list[Summary], bool]:
     try:
         conversations = history.conversations(owner(), search, rows + 1)
     except InputError as error:  # far too long
-        st.error(plain(str(error)))
+        st.error(plain(error_text(error)))
         conversations = history.conversations(owner(), limit=rows + 1)
     return conversations[:rows], len(conversations) > rows
 

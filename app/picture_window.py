@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import asking, drafts, model_picker, window
 from app.drafts import Draft
+from app.error_text import error_text
 from app.state import chats, owner
 from app.texts import plain, text
 from app.thumbnails import jpeg, show_stored
@@ -89,7 +90,7 @@ def _marked(picture: StoredPicture, key: str) -> Box | None:
     try:
         return parse_box(values, size)
     except InputError as error:  # no browser of ours sends that
-        st.warning(plain(str(error)))
+        st.warning(plain(error_text(error)))
         return None
 
 
@@ -135,7 +136,7 @@ def _ask(conversation: str, words: str, part: Upload) -> None:
         try:
             asking.ask(conversation, words, [part])
         except VQAError as error:
-            st.error(plain(str(error)))
+            st.error(plain(error_text(error)))
             return
     window.close()
     st.rerun()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import address, batch_page, chat_page, corrections_page, scripts, search_page
+from app.error_text import error_text
 from app.state import is_local, keeps_cookies, load_model
 from app.texts import plain, text
 from vqa.errors import VQAError
@@ -43,7 +44,7 @@ if not keeps_cookies():
 try:
     page.run()
 except VQAError as error:  # of the history: nothing can be shown without it
-    st.error(plain(str(error)))
+    st.error(plain(error_text(error)))
     st.button(text("model.retry"), icon=":material/refresh:")
 finally:
     load_model()

@@ -18,6 +18,7 @@ from app import (
     turn_details,
     window,
 )
+from app.error_text import error_text
 from app.flash_message import report_errors
 from app.sampling_panel import sampling_params
 from app.state import chats, owner
@@ -211,7 +212,7 @@ def _try_to(ask: Callable[[], object]) -> None:
     try:
         ask()
     except VQAError as error:
-        st.error(plain(str(error)))
+        st.error(plain(error_text(error)))
         return
     st.session_state.pop("editing", None)
     st.rerun()

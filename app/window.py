@@ -7,6 +7,7 @@ from typing import Literal
 
 import streamlit as st
 
+from app.error_text import error_text
 from app.texts import plain, text
 from vqa.errors import VQAError
 
@@ -35,4 +36,4 @@ def _contents(draw: Callable[..., None], arguments: tuple[object, ...]) -> None:
     try:
         draw(*arguments)
     except VQAError as error:  # what it is about is gone
-        st.error(plain(str(error)))
+        st.error(plain(error_text(error)))

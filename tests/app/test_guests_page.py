@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import streamlit as st
@@ -77,3 +78,15 @@ def test_visitors_from_elsewhere_share_one_model_and_nothing_else(
     ask(second, "Yours?", ("b.png", png("blue")))
     assert texts(first)[0] == "Mine?"
     assert len(parrot.requests) == 2
+
+
+def test_visitors_from_elsewhere_are_not_told_where_the_history_lies(
+    parrot: Parrot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "history.sqlite").write_text("no database" * 999)
+    for local in (True, False):
+        monkeypatch.setenv("VQA_APP", json.dumps({"local": local, "history": str(tmp_path)}))
+        (error,) = opened().error
+        message = error.value.replace("\\", "")
+        assert "history.sqlite is not a readable history" in message
+        assert (str(tmp_path) in message) == local
