@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import batch_files
 from app.batch_files import AnsweredRow, Results
+from app.error_text import error_text, message_text
 from app.state import batches
 from app.texts import plain, text
 from app.thumbnails import jpeg
@@ -31,7 +32,7 @@ def show(run: Run) -> None:
     try:
         results = batch_files.results(run)
     except InputError as error:  # files of this machine that were moved or changed
-        st.error(plain(batches().without_paths(run, str(error))))
+        st.error(plain(message_text(batches().without_paths(run, str(error)))))
         return
     if not results.predictions:
         return
@@ -92,7 +93,7 @@ def _scored(run: Run, results: Results) -> MetricResult | None:
     try:
         scores = batch_files.scores(run, metric)
     except InputError as error:
-        st.warning(plain(text("batch.cannot_score", reason=str(error))))
+        st.warning(plain(text("batch.cannot_score", reason=error_text(error))))
         return None
     main = scores.main
     with st.container(horizontal=True, gap="large"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import batch_results
+from app.error_text import message_text
 from app.flash_message import report_errors
 from app.state import batches, owner
 from app.texts import local_time, plain, text
@@ -73,7 +74,7 @@ def _words(progress: Progress) -> str:
 def _ended(run: Run) -> None:
     st.session_state.pop("stopping", None)
     if run.state == "failed":
-        st.error(plain(text("batch.failed", reason=run.reason)))
+        st.error(plain(text("batch.failed", reason=message_text(run.reason))))
     elif run.state == "stopped":
         st.info(text("batch.state_stopped", done=run.done, rows=run.rows))
     elif run.state in ACTIVE:
@@ -106,7 +107,7 @@ def _bad_rows(run: Run) -> None:
         return
     with st.expander(text("batch.bad", count=run.bad_count), icon=":material/warning:"):
         for bad in run.bad:
-            st.text(text("batch.bad_line", line=bad.line, reason=bad.reason))
+            st.text(text("batch.bad_line", line=bad.line, reason=message_text(bad.reason)))
         if run.bad_count > len(run.bad):
             st.caption(text("batch.bad_more", count=run.bad_count - len(run.bad)))
 

@@ -7,6 +7,7 @@ import time
 import streamlit as st
 
 from app import model_picker, window
+from app.error_text import message_text
 from app.flash_message import report_errors
 from app.sampling_panel import sampling_params
 from app.state import answer_maps, chats, is_local, owner, second_host
@@ -105,6 +106,6 @@ def _answer(turn: Turn) -> None:
     st.caption(plain(turn.model))
     st.markdown(formatted(turn.text), anchors=False)
     if turn.notice:
-        st.error(plain(turn.notice))
+        st.error(plain(message_text(turn.notice)))
     if turn.about:
         st.caption(figures(turn))

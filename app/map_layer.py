@@ -13,6 +13,7 @@ import streamlit as st
 
 from app import thumbnails
 from app.answer_maps import Load, MapJob
+from app.error_text import message_text
 from app.flash_message import report_errors
 from app.state import answer_maps, chats, host, owner
 from app.texts import plain, text
@@ -55,7 +56,7 @@ def show(turn: Turn) -> None:
             job.error = str(error)
     with st.container():
         if job.error:
-            st.error(plain(job.error))
+            st.error(plain(message_text(job.error)))
         elif job.explanation is None:
             _follow(turn)
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from app.error_text import error_text
 from app.state import host, is_local, load_model
 from app.texts import plain, text
 from vqa.chat.page_options import ModelChoice
@@ -88,7 +89,11 @@ def show_state() -> None:
         st.rerun()
     if model_host.error is None:
         return
-    st.error(plain(text("model.failed", name=model_host.choice.name, reason=str(model_host.error))))
+    st.error(
+        plain(
+            text("model.failed", name=model_host.choice.name, reason=error_text(model_host.error))
+        )
+    )
     if not is_local():  # what model answers is not for guests to say
         return
     with st.container(horizontal=True):

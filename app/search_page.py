@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import address, chat_page, composer, drafts, uploads
+from app.error_text import error_text
 from app.state import directory
 from app.texts import language_picker, plain, text
 from app.thumbnails import reduced, upload_of
@@ -48,7 +49,7 @@ def show() -> None:
         if index is not None:
             _find(index)
     except (VQAError, OSError, RuntimeError) as error:  # a full disk; no home of that name
-        st.error(plain(str(error)))
+        st.error(plain(error_text(error)))
 
 
 def _index(folder: Path) -> Path | None:

@@ -18,7 +18,7 @@ from app import (
     turn_details,
     window,
 )
-from app.error_text import error_text
+from app.error_text import error_text, message_text
 from app.flash_message import report_errors
 from app.sampling_panel import sampling_params
 from app.state import chats, owner
@@ -91,9 +91,9 @@ def _answer(turn: Turn) -> None:
     if turn.state == "note":
         st.info(turn.notice)
     elif turn.state == "failed":
-        st.error(plain(text("chat.failed", reason=turn.notice)))
+        st.error(plain(text("chat.failed", reason=message_text(turn.notice))))
     elif turn.notice:  # its end is not written yet
-        st.error(plain(turn.notice))
+        st.error(plain(message_text(turn.notice)))
     if turn.correction:
         st.success(plain(text("turn.corrected", text=turn.correction)))
     with _actions(turn):
