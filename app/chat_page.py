@@ -116,29 +116,35 @@ def _follow(turn: Turn) -> None:
     """
     whole = st.session_state.pop("whole_page", False)
     job = chats().job(turn.id)
+    words = (job.text if job else turn.text) or _awaited(job)
     with turns.message(turn):  # no st.empty(): a browser would show nothing for a moment
-        place = st.markdown(
-            formatted((job.text if job else turn.text) or text("chat.looking")), anchors=False
-        )
+        place = st.markdown(formatted(words), anchors=False)
     if whole:
         return
     if job is None:  # another server of this history writes it, or it ended this moment
         ended = chats().history.turn(owner(), turn.id).state != "running"
     else:
-        ended = _stream(job, place)
+        ended = _stream(job, place, words)
         if ended:
             chats().wait(turn.id)
     if ended:
         st.rerun()
 
 
-def _stream(job: Job, place: st.delta_generator.DeltaGenerator) -> bool:
-    """Show what comes for a moment, and tell whether that was the end.
+def _awaited(job: Job | None) -> str:
+    """Say what an answer waits for that has no word yet."""
+    if job is not None and (count := job.ahead):
+        return text("chat.waiting", count=count)
+    return text("chat.looking")
+
+
+def _stream(job: Job, place: st.delta_generator.DeltaGenerator, shown: str) -> bool:
+    """Show what comes for a moment, and tell whether that was the end; some words are `shown`.
 
     A browser is sent only what has changed, and that at most once in a heartbeat: many people who
     wait must not slow down the answers that they wait for.
     """
-    answer, shown, now = "", "", time.monotonic()
+    answer, now = "", time.monotonic()
     until, due = now + _RUN, now
     try:
         for piece in job.follow(HEARTBEAT):
@@ -146,12 +152,9 @@ def _stream(job: Job, place: st.delta_generator.DeltaGenerator) -> bool:
                 return True
             answer += piece
             now = time.monotonic()
-            if now >= due:
-                count = job.ahead
-                ahead = text("chat.waiting", count=count) if count else text("chat.looking")
-                if (words := answer or ahead) != shown:
-                    place.markdown(formatted(words), anchors=False)
-                    shown, due = words, now + HEARTBEAT
+            if now >= due and (words := answer or _awaited(job)) != shown:
+                place.markdown(formatted(words), anchors=False)
+                shown, due = words, now + HEARTBEAT
             if now > until:
                 return False
             st.session_state.get("editing")  # here a click may end this run

@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from app import chat_page, deletion, flash_message, window
-from app.error_text import error_text
+from app.error_text import error_text, message_text
 from app.state import chats, directory, is_local, owner
 from app.texts import language_picker, local_time, plain, text
 from app.thumbnails import show_stored
@@ -129,8 +129,11 @@ def _card(branch: Sequence[Turn]) -> None:
         for picture in pictures[-_MOST_PICTURES:]:
             try:
                 show_stored(picture, _WIDTH)
-            except (OSError, ImageError) as error:
-                st.caption(plain(f"{picture.name}: {error}"))
+            except ImageError as error:
+                st.caption(plain(error_text(error)))
+            except OSError as error:
+                reason = message_text(f"{picture.name} cannot be read: {error.strerror}.")
+                st.caption(plain(reason))
     st.text(question.text)
     moment = local_time((answer.judged or answer.created).replace(tzinfo=UTC))
     st.caption(plain(f"{answer.model}, {moment:%Y-%m-%d %H:%M}"))

@@ -56,12 +56,12 @@ def show(
             )
         if can_end:
             st.button(
-                f"{names['end']}: {title}", icon=":material/stop_circle:", help=names["end"],
-                type="tertiary", key=f"end-{key}", on_click=report_errors(chats().stop_all),
-                args=(owner(), key),
+                text("history.of", name=names["end"], title=title),
+                icon=":material/stop_circle:", help=names["end"], type="tertiary",
+                key=f"end-{key}", on_click=report_errors(chats().stop_all), args=(owner(), key),
             )  # fmt: skip
         st.menu_button(
-            f"{names['menu']}: {title}",
+            text("history.of", name=names["menu"], title=title),
             ["rename", "unpin" if conversation.pinned else "pin", "delete"],
             format_func=names.__getitem__, icon=":material/more_vert:", type="tertiary",
             key=f"menu-{key}", on_click=_act, args=(conversation,),

@@ -47,4 +47,5 @@ except VQAError as error:  # of the history: nothing can be shown without it
     st.error(plain(error_text(error)))
     st.button(text("model.retry"), icon=":material/refresh:")
 finally:
-    load_model()
+    if page.url_path != "search":  # which has models of its own
+        load_model()

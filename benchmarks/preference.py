@@ -22,7 +22,6 @@ from typing import Annotated, Any
 import typer
 
 PAIRS = 200
-MISTAKES = 120  # at most, of the pairs: the others keep what is right
 MEASURED = ("person", "presence", "names")
 Row = dict[str, Any]
 
@@ -82,10 +81,13 @@ def choose(pairs: Sequence[Row], said: dict[str, str]) -> list[Row]:
     right = {answer: [pair for pair in pairs if pair not in wrong and preferred(pair) == answer]
              for answer in ("yes", "no")}  # fmt: skip
     draw.shuffle(wrong)
-    chosen = wrong[:MISTAKES]
-    no = sum(preferred(pair) == "no" for pair in chosen)
-    chosen += draw.sample(right["no"], max(0, PAIRS // 2 - no))
-    chosen += draw.sample(right["yes"], PAIRS - len(chosen))
+    left, chosen = {"yes": PAIRS // 2, "no": PAIRS // 2}, []
+    for pair in wrong:
+        if left[preferred(pair)]:
+            left[preferred(pair)] -= 1
+            chosen.append(pair)
+    for answer in ("no", "yes"):
+        chosen += draw.sample(right[answer], min(left[answer], len(right[answer])))
     draw.shuffle(chosen)
     return chosen
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from app import error_text
 from app.error_text import message_text
+from vqa.data.row_reader import BadRows
 from vqa.errors import VQAError
 from vqa.inputs.images import load_image
 from vqa.inputs.signatures import describe_other
@@ -75,7 +77,7 @@ def written(node: ast.expr) -> str:
 
 @pytest.mark.parametrize("file", SHOWN)
 def test_every_message_has_a_text(file: str) -> None:
-    said = [one for one in messages(file) if one != "7 is 7."]  # its end is tested below
+    said = [one for one in messages(file) if one not in ("7 is 7.", "7")]  # tested below
     assert said
     assert [one for one in said if not is_chinese(message_text(one))] == []
 
@@ -83,20 +85,44 @@ def test_every_message_has_a_text(file: str) -> None:
 @pytest.mark.parametrize("head", HEADS)
 def test_what_a_file_is_instead_of_a_picture(head: bytes) -> None:
     assert describe_other(head) not in {describe_other(other) for other in HEADS if other != head}
-    words = message_text(f"a or b.png is {describe_other(head)}.")
-    assert words.startswith("a or b.png 是") or words.startswith("a or b.png 不是")
+    words = message_text(f"this is me or b.png is {describe_other(head)}.")
+    assert words.startswith(("this is me or b.png 是", "this is me or b.png 不是"))
     assert "convert" not in words and "picture" not in words
 
 
 def test_a_real_error() -> None:
     with pytest.raises(VQAError) as caught:
         load_image(io.BytesIO(b"words"))
-    assert message_text(str(caught.value)) == "The picture 是文本，不是图片：请检查文件。"
+    assert message_text(str(caught.value)) == "图片 是文本，不是图片：请检查文件。"
 
 
 def test_names_stay_as_they_are() -> None:
     words = message_text("{0} {name}.png is empty (0 bytes).")
     assert words == "{0} {name}.png 是空文件（0 字节）。"
+    assert message_text("no question is empty (0 bytes).").startswith("no question 是")
+
+
+def test_bad_rows_of_a_file_are_told_one_by_one() -> None:
+    rows = BadRows(Path("a.csv"), [(number, "answer is missing or empty") for number in range(90)])
+    words = message_text(str(rows))
+    assert words.startswith("a.csv 第 0 行：缺少回答，或回答为空；a.csv 第 1 行：")
+    assert words.endswith("行有误")
+
+
+def test_what_guests_write_costs_no_time() -> None:
+    began = time.process_time()
+    for words in (" has too many pixels (", " is ", ": ", "; ", "a.csv:1: ", "message 1: "):
+        message_text((words * 500)[:490])
+    assert time.process_time() - began < 2
+
+
+def test_guests_are_not_told_the_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(error_text, "is_local", lambda: False)
+    monkeypatch.setattr(error_text, "directory", lambda: Path("/srv/anna"))
+    assert message_text("/srv/anna: cannot be made (x): name another with `history`").startswith(
+        "无法建立 ...（x）"
+    )
+    assert "srv" not in message_text(f"[Errno 2] {Path('/srv/anna/pictures/a')}")
 
 
 def test_what_nobody_has_translated_stays_english(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ class ModelHost:
 
     @property
     def begun(self) -> bool:
-        """Tell whether anything was chosen yet."""
+        """Tell whether anything was loaded, or begun to."""
         return self._generation > 0
 
     @property
