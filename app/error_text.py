@@ -26,7 +26,7 @@ def error_text(error: Exception) -> str:
 def message_text(words: str) -> str:
     """Write a message of the library in the language of the page, in English where it has none.
 
-    Guests are not told where conversations lie.
+    For guests it has no path of the directory in which conversations are stored.
     """
     if not is_local():
         place = str(directory())

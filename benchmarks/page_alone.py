@@ -37,7 +37,7 @@ SETTLING = """
 number => {
     window.settling = new Promise(resolve => {
         let words = "", last = 0, blocked = 0, before = performance.now();
-        const look = now => {
+        const check = now => {
             const box = document.querySelector('[data-testid=stChatInputTextArea]');
             if (!box || box.disabled) blocked += now - before;
             before = now;
@@ -48,9 +48,9 @@ number => {
                 message.innerText.includes('Again'))
                 resolve([(now - last) / 1000, blocked / 1000]);
             else
-                requestAnimationFrame(look);
+                requestAnimationFrame(check);
         };
-        requestAnimationFrame(look);
+        requestAnimationFrame(check);
     });
 }
 """

@@ -147,6 +147,7 @@ async def first_tokens(url: str, people: Sequence[Person]) -> list[float]:
 
 
 async def open_page(browser: Browser, url: str) -> Page:
+    """Open a page for another person, who has seen nothing of `url` yet."""
     context = await browser.new_context(  # a person: cookies of their own
         locale="en-US", reduced_motion="reduce", viewport={"width": 800, "height": 700}
     )
@@ -157,6 +158,7 @@ async def open_page(browser: Browser, url: str) -> Page:
 
 
 async def until_ready(page: Page, url: str) -> float:
+    """Go to `url`; return the seconds until a question may be typed."""
     began = time.perf_counter()
     await page.goto(url)
     await expect(page.get_by_test_id("stChatInputTextArea")).to_be_enabled(timeout=PATIENCE)

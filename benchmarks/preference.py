@@ -42,11 +42,11 @@ def main(
     write(out / "presence.jsonl", [row for row in presence if not of_person(row)][:rows])
     write(out / "names.jsonl", read(mix / "val" / "names.jsonl")[:rows])
 
-    said = predict(out / "person_train.jsonl", out / "p_train.jsonl", model, mix)
+    answers = predict(out / "person_train.jsonl", out / "p_train.jsonl", model, mix)
     every = out / "pairs_all.jsonl"
     run("data", "pairs", out / "p_train.jsonl", "--data", out / "person_train.jsonl",
         "--images", mix, "--opposites", "--out", every)  # fmt: skip
-    write(out / "pairs.jsonl", choose(read(every), said))
+    write(out / "pairs.jsonl", choose(read(every), answers))
     for name in MEASURED:
         predict(out / f"{name}.jsonl", out / f"before_{name}.jsonl", model, mix)
     run("train", "preference", f"model={model}", f"data={out / 'pairs.jsonl'}", f"images={mix}",
@@ -74,10 +74,10 @@ def main(
             "--metric", "exact_match")  # fmt: skip
 
 
-def choose(pairs: Sequence[Row], said: dict[str, str]) -> list[Row]:
+def choose(pairs: Sequence[Row], answers: dict[str, str]) -> list[Row]:
     """Choose as many pairs that prefer yes as no, the mistakes first."""
     draw = random.Random(0)
-    wrong = [pair for pair in pairs if not said[pair["id"]].startswith(preferred(pair))]
+    wrong = [pair for pair in pairs if not answers[pair["id"]].startswith(preferred(pair))]
     right = {answer: [pair for pair in pairs if pair not in wrong and preferred(pair) == answer]
              for answer in ("yes", "no")}  # fmt: skip
     draw.shuffle(wrong)

@@ -134,4 +134,5 @@ def test_what_nobody_has_translated_stays_english(monkeypatch: pytest.MonkeyPatc
 
 @given(st.text(max_size=300))
 def test_any_message_is_taken(words: str) -> None:
-    assert message_text(words)[:0] == ""
+    shown = message_text(words)
+    assert shown == words or is_chinese(shown)
