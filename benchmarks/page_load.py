@@ -147,7 +147,7 @@ async def first_tokens(url: str, people: Sequence[Person]) -> list[float]:
 
 
 async def open_page(browser: Browser, url: str) -> Page:
-    """Open a page for another person, who has seen nothing of `url` yet."""
+    """Open a page for another person, to whom `url` is new."""
     context = await browser.new_context(  # a person: cookies of their own
         locale="en-US", reduced_motion="reduce", viewport={"width": 800, "height": 700}
     )

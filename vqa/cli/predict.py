@@ -100,6 +100,7 @@ def predict(
         max_new_tokens=max_new_tokens, num_beams=num_beams, length_penalty=length_penalty
     )
     from vqa.data.identity import sha256
+    from vqa.evaluation.picture_conditions import OWN_PICTURE
     from vqa.evaluation.predicting import predict as run
     from vqa.evaluation.predicting import run_fingerprint
     from vqa.evaluation.question_rows import read_questions
@@ -116,7 +117,7 @@ def predict(
             notices(data)(notice)
 
     rows = read_questions(data, images, choices=choices, bad=bad, notice=notify)
-    condition: Condition = "blind" if blind else "swap" if swap else "seen"
+    condition: Condition = "blind" if blind else "swap" if swap else OWN_PICTURE
     load: Callable[[], tuple[Answerer, str, str | None]]
     if backend == "openai":
         key = os.environ.get("OPENAI_API_KEY")

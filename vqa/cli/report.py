@@ -149,12 +149,13 @@ def _notes(
     models: list[ModelPredictions],
 ) -> list[str]:
     """List what a reader must know before believing a number."""
+    from vqa.evaluation.picture_conditions import OWN_PICTURE
     from vqa.evaluation.run_description import description_differences
 
     notes = []
     for model in models:
-        condition = model.run.get("condition", "seen")
-        if condition != "seen":
+        condition = model.run.get("condition", OWN_PICTURE)
+        if condition != OWN_PICTURE:
             notes.append(f"{model.name} was predicted as “{condition}”, not with its own pictures.")
     for path in predictions[1:]:
         notes += description_differences(predictions[0], path, ("data", "condition"))
