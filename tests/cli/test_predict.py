@@ -18,7 +18,6 @@ from tests import tiny
 from tests.cli.run import environment
 from tests.remote.endpoint import Server, answered, failed, serving
 from vqa.cli import main
-from vqa.utils.progress import progress_bar
 
 
 def vqa(*arguments: object) -> int:
@@ -347,18 +346,3 @@ def test_wrong_input_is_one_line_and_2(
     output = capsys.readouterr()
     assert problem in output.err and output.err.count("\n") == 1 and output.out == ""
     assert not (tmp_path / "p.jsonl").exists()
-
-
-def test_without_a_terminal_a_line_comes_now_and_then(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    now = 100.0
-    monkeypatch.setattr("vqa.utils.progress.time.monotonic", lambda: now)
-    with progress_bar("tiny") as tell:
-        for done in range(0, 200, 10):
-            tell(done, 40_000)
-            now += 10
-    assert capsys.readouterr().err.splitlines()[:2] == [
-        "tiny: 30 of 40000 rows, 1.0 rows/s, 11:06:10 left",
-        "tiny: 60 of 40000 rows, 1.0 rows/s, 11:05:40 left",
-    ]

@@ -182,7 +182,7 @@ def fill(
     """Encode the inputs `todo`, each under its key, `size` at once, and store their features."""
     if not todo:
         return
-    with progress_bar(f"features of {unit}", unit, lines=False) as tell:
+    with progress_bar(f"features of {unit}", unit) as tell:
         for start in range(0, len(todo), shard):
             done: dict[str, Tensor] = {}
             try:

@@ -46,7 +46,7 @@ def open_pictures(paths: Sequence[str]) -> CheckedPictures:
     pictures = CheckedPictures({}, {})
     decodable = _decodable()
     with (
-        progress_bar("pictures", "files", lines=False) as tell,
+        progress_bar("pictures", "files") as tell,
         ThreadPoolExecutor(_THREADS) as pool,
     ):
         for start in range(0, len(paths), _AT_ONCE):

@@ -19,21 +19,18 @@ Item = TypeVar("Item")
 def track(
     items: Iterable[Item], name: str, unit: str = "rows", total: int | None = None
 ) -> Iterator[Item]:
-    """Yield the items, with a bar in a terminal of how many have been taken."""
-    with progress_bar(name, unit, lines=False) as update:
+    """Yield the items, telling on stderr how many have been taken."""
+    with progress_bar(name, unit) as update:
         for done, item in enumerate(items, 1):
             yield item
             update(done, total)
 
 
 @contextmanager
-def progress_bar(name: str, unit: str = "rows", lines: bool = True) -> Iterator[Update]:
-    """Yield a function that takes how many units are done and how many there are, if known.
-
-    Without `lines` nothing is printed where there is no terminal.
-    """
+def progress_bar(name: str, unit: str = "rows") -> Iterator[Update]:
+    """Yield a function that takes how many units are done and how many there are, if known."""
     if not sys.stderr.isatty():
-        yield _lines(name, unit) if lines else lambda done, total: None
+        yield _lines(name, unit)
         return
     from rich.console import Console
     from rich.progress import (
