@@ -181,3 +181,40 @@ def test_a_run_that_has_begun_may_have_no_predictions_yet(tmp_path: Path) -> Non
     path.write_text("red")
     with pytest.raises(InputError, match=r"p\.jsonl"):
         read_begun(path)
+
+
+def test_a_right_answer_is_no_prediction(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(
+        lines(
+            [
+                {"question_id": 1, "answer": "cat", "prediction": "cow"},
+                {"question_id": 2, "answer": "dog", "error": "timeout"},
+            ]
+        )
+    )
+    assert read_predictions(path) == {1: Prediction("cow"), 2: Prediction(None, error="timeout")}
+    path.write_text(lines([{"question_id": 1, "answer": "cat", "pred": "cow"}]))
+    with pytest.raises(InputError, match=r":1: it has an answer and a pred: "):
+        read_predictions(path)
+    path.write_text(lines([{"question_id": 1, "image": "a.png", "question": "?", "answer": "cat"}]))
+    with pytest.raises(InputError, match=r":1 is a row of data, with a right answer: "):
+        read_predictions(path)
+
+
+def test_ids_of_the_column_that_the_predictions_name(tmp_path: Path) -> None:
+    rows = [
+        Example(1, (), "?", ("cat",), {"question_id": 2}),
+        Example(2, (), "?", ("dog",), {"question_id": 1}),
+    ]
+    path = tmp_path / "p.json"
+    path.write_text(
+        json.dumps([{"question_id": 2, "answer": "cat"}, {"question_id": 1, "answer": "dog"}])
+    )
+    assert read_predictions(path, rows) == {1: Prediction("cat"), 2: Prediction("dog")}
+
+
+def test_spaces_around_an_id_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(lines([{"id": " a ", "prediction": "red"}]))
+    assert read_predictions(path, [Example("a", (), "?", ("red",))]) == {"a": Prediction("red")}

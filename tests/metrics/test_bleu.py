@@ -1,4 +1,5 @@
 import math
+import unicodedata
 from collections import Counter
 
 import pytest
@@ -84,3 +85,9 @@ def test_explanation() -> None:
     lines = metric("bleu").explain(Item("A dog runs.", ("a dog runs fast",)))
     assert "3 of 3 n-grams of 1 words are in a reference" in lines
     assert "3 words against 4 of the closest reference" in lines
+
+
+def test_vowel_signs_and_accents_are_no_punctuation() -> None:
+    assert corpus_bleu(["पानी पीना पानी पीना"], [["पाना पानी पाना पानी"]]) < 0.5
+    text = "un café noir à côté de la tasse"
+    assert corpus_bleu([unicodedata.normalize("NFD", text)], [[text]]) == pytest.approx(1)

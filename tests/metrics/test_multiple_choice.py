@@ -267,3 +267,23 @@ def test_a_long_answer_takes_no_time(piece: str) -> None:
     began = time.perf_counter()
     official(piece * (60_000 // len(piece)), CHOICES)
     assert time.perf_counter() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("choices", "prediction", "chosen"),
+    [
+        (["12", "0", "7"], "The answer is 12.0", None),
+        (["500", "1500"], "1,500 m", None),
+        (["2", "5", "7", "9"], "about 2.5 cm", None),
+        (["5", "10", "0", "3"], "It is -5 degrees", None),
+        (["5", "10", "0", "3"], "-5", None),
+        (["-5", "5"], "It is -5 degrees", "A"),
+        (["2.5", "5"], "It is 2.5.", "A"),
+        (["5", "10"], "between 3 and 10, so 5.", "A"),
+        (["10:30", "30"], "It is 10:30", "A"),
+    ],
+)
+def test_a_part_of_a_number_is_no_choice(
+    choices: list[str], prediction: str, chosen: str | None
+) -> None:
+    assert letter(official(prediction, choices)) == chosen

@@ -1,8 +1,8 @@
 """Lists and objects that stand as text in a cell, as JSON, Python or numpy writes them.
 
-Python writes `['red', None]`, numpy `['red' 'dark red']` and `[1. nan]`. Only literals are read, by
-a grammar of its own: Python's would join numpy's texts into one. Anything else stays a text, as do
-`[unclear]` and `['a`.
+Python writes `['red', None]`, numpy `['red' 'dark red']`, `[1. nan]` and in a list of Python's
+`np.str_('red')`. Only literals are read, by a grammar of its own: Python's would join numpy's texts
+into one. Anything else stays a text, as do `[unclear]` and `['a`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TOKEN = re.compile(
     (?P<text>[bu]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))
     |(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
     |(?P<name>[-+]?(?:None|True|False|null|true|false|nan|NaN|NaT|inf|Infinity)(?!\w)|<NA>)
-    |(?P<array>array\()
+    |(?P<array>array\(|(?:np|numpy)\.\w+\()
     |(?P<type>dtype\s*=\s*[\w.'<>]+)
     |(?P<mark>[\[\](){},:])
     )""",
@@ -110,7 +110,7 @@ class _Literal:
         raise ValueError("no value")
 
     def _array(self, depth: int) -> Any:
-        """`array(VALUE, dtype=...)`, as numpy writes an array inside something else."""
+        """`array(VALUE, dtype=...)`, as numpy writes it inside something else; `np.str_(VALUE)`."""
         value = self._value(depth + 1)
         if self._token == ",":
             self._next()

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -174,7 +175,11 @@ def _choices(row: Columns) -> list[str] | None:
         choices = literal(choices)
     if isinstance(choices, dict):  # {"text": [...], "label": [...]}, or {"A": ..., "B": ...}
         texts = choices.get("text")
-        choices = texts if isinstance(texts, list) else [choices[key] for key in sorted(choices)]
+        choices = (
+            texts
+            if isinstance(texts, list)
+            else [choices[key] for key in sorted(choices, key=_place)]
+        )
     if name == "choices" and not isinstance(choices, list):
         return None
     letters: list[str] = []
@@ -195,6 +200,8 @@ def _choices(row: Columns) -> list[str] | None:
 def _choice_text(answer: Any, choices: list[str], numbered: bool, question: str) -> Any:
     """Return the text of the choice that an answer numbers or letters; else the answer itself."""
     number = _whole(answer)
+    if number is None and isinstance(answer, str) and answer.isdecimal() and answer not in choices:
+        return _choice_at(answer, choices)  # a number that was written as a text
     if number is not None:
         if not numbered and to_text(answer) in choices:
             return to_text(answer)
@@ -209,7 +216,15 @@ def _choice_text(answer: Any, choices: list[str], numbered: bool, question: str)
 
 
 def _lists_letters(question: str) -> bool:
-    return all(re.search(rf"(?:^|[\s(]){letter}[).:]", question) for letter in "AB")
+    marks = r"\s?[).:\]*\uff0e\u3001\uff1a\uff09]|\s[-\u2013\u2014]\s"  # Chinese ones, too
+    opening = r"^|[\s(\[*\uff08]"
+    return all(re.search(rf"(?:{opening}){letter}(?:{marks})", question) for letter in "AB")
+
+
+def _place(name: Any) -> tuple[float, str]:
+    """Order the names of choices: by number, then by letter."""
+    text = str(name)
+    return (int(text) if text.isdecimal() else math.inf, text)
 
 
 def _choice_at(number: Any, choices: list[str]) -> str:

@@ -25,11 +25,12 @@ RowId = str | int
 _OWN = ("id", "prediction")
 _RESULTS = (
     ("question_id", "prediction"),
-    ("question_id", "answer"),
     ("questionId", "prediction"),
+    ("question_id", "answer"),
     ("questionId", "answer"),
     ("image_id", "caption"),
 )
+_PREDICTED = ("pred", "predicted", "predicted_answer", "response", "output", "model_answer")
 _ACCEPTED = (
     "`vqa predict` writes a line of JSON with id and prediction for each row; read, too, are lists "
     "of question_id and answer, or of image_id and caption"
@@ -55,10 +56,10 @@ def read_predictions(
     and for an id that comes twice.
     """
     path = Path(path)
-    predictions = _by_id(path, *_rows(path))
+    predictions, names = _by_id(path, *_rows(path))
     if not predictions:
         raise InputError(f"{path} holds no predictions: {_ACCEPTED}")
-    return _as_in(rows, predictions)
+    return _as_in(rows, _renamed(rows, predictions, names))
 
 
 def read_begun(path: str | PathLike[str]) -> dict[RowId, Prediction]:
@@ -66,7 +67,7 @@ def read_begun(path: str | PathLike[str]) -> dict[RowId, Prediction]:
 
     Raises InputError as `read_predictions` for what is no prediction.
     """
-    return _by_id(Path(path), read_jsonl(path), [_OWN])
+    return _by_id(Path(path), read_jsonl(path), [_OWN])[0]
 
 
 def _rows(path: Path) -> tuple[Iterator[tuple[int, dict[str, Any]]], Sequence[tuple[str, str]]]:
@@ -94,11 +95,14 @@ def _by_id(
     path: Path,
     rows: Iterator[tuple[int, dict[str, Any]]],
     forms: Sequence[tuple[str, str]],
-) -> dict[RowId, Prediction]:
+) -> tuple[dict[RowId, Prediction], set[str]]:
+    """Return the predictions by id, and the names of the columns that the ids stand in."""
     predictions: dict[RowId, Prediction] = {}
+    names = set()
     for number, row in rows:
         where = f"{path}:{number}"
         name, column = _form(row, forms)
+        names.add(name)
         key = _key(row.get(name))
         if key is None:
             raise InputError(f"{where}: no {name}, or one that is neither text nor whole number")
@@ -108,13 +112,16 @@ def _by_id(
                 f"data repeats it, too, call its second row {f'{key}#2'!r}"
             )
         text = row.get(column)
+        if column == "answer":
+            _check_predicted(row, where)
+            text = None if row.get("error") is not None else text
         if isinstance(text, str):
             predictions[key] = Prediction(text, _probability(row, where))
         elif "error" in row:
             predictions[key] = Prediction(None, error=str(row["error"]))
         else:
             raise InputError(f"{where}: no {column} (a text) for the {name} {key!r}")
-    return predictions
+    return predictions, names
 
 
 def _form(row: Mapping[str, Any], forms: Sequence[tuple[str, str]]) -> tuple[str, str]:
@@ -122,6 +129,18 @@ def _form(row: Mapping[str, Any], forms: Sequence[tuple[str, str]]) -> tuple[str
     by_id = [form for form in forms if form[0] in row]
     complete = [form for form in by_id if form[1] in row]
     return (complete or by_id or list(forms))[0]
+
+
+def _check_predicted(row: Mapping[str, Any], where: str) -> None:
+    """Refuse a row whose `answer` is the right one, as data has it, and not a model's."""
+    others = [name for name in _PREDICTED if isinstance(row.get(name), str)]
+    if others:
+        raise InputError(
+            f"{where}: it has an answer and a {others[0]}: leave out the right answer, and call "
+            "the predicted one prediction"
+        )
+    if "question" in row and row.keys() & {"image", "images", "answers"}:
+        raise InputError(f"{where} is a row of data, with a right answer: {_ACCEPTED}")
 
 
 def _key(value: Any) -> RowId | None:
@@ -140,6 +159,22 @@ def _probability(row: Mapping[str, Any], where: str) -> float | None:
     return min(float(value), 1.0)
 
 
+def _renamed(
+    rows: Sequence[Example], predictions: dict[RowId, Prediction], names: set[str]
+) -> dict[RowId, Prediction]:
+    """Name the predictions as the rows, where rows have the predictions' column beside their ids.
+
+    Two columns number the same rows in different ways: an `id` 1 may be the `question_id` 2.
+    """
+    (name, *others) = names
+    if others or not all(name in row.extra for row in rows):
+        return predictions
+    ids = {str(row.extra[name]): row.id for row in rows}
+    if not rows or len(ids) < len(rows):
+        return predictions
+    return {ids.get(str(key), key): prediction for key, prediction in predictions.items()}
+
+
 def _as_in(
     rows: Sequence[Example], predictions: dict[RowId, Prediction]
 ) -> dict[RowId, Prediction]:
@@ -147,6 +182,6 @@ def _as_in(
     ids = {row.id for row in rows}
     by_text = {str(key): key for key in ids if key not in predictions}
     return {
-        key if key in ids else by_text.get(str(key), key): prediction
+        key if key in ids else by_text.get(str(key).strip(), key): prediction
         for key, prediction in predictions.items()
     }

@@ -12,16 +12,17 @@ one (coco-caption's own code, without this smoothing), so there is no profile fo
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 
 from vqa.metrics.metric import NO_PREDICTION, Array, Item, Metric
 
 _APOSTROPHE = re.compile("['`\u2019]")
-_PUNCTUATION = re.compile(r"[^\w\s]|_")
 _ORDER = 4
 
 
@@ -66,8 +67,12 @@ def combined(sums: Array, effective_order: bool = False) -> float:
 
 
 def plain(text: str) -> str:
-    """Normalise a caption: lower case, without punctuation, single spaces."""
-    return " ".join(_PUNCTUATION.sub(" ", _APOSTROPHE.sub("", text.lower())).split())
+    """Normalise a caption: lower case, composed (NFC), without punctuation, single spaces.
+
+    Vowel signs and accents stay: punctuation and symbols are what Unicode calls so.
+    """
+    lower = _APOSTROPHE.sub("", unicodedata.normalize("NFC", text).lower())
+    return " ".join("".join(" " if category(sign)[0] in "PS" else sign for sign in lower).split())
 
 
 @cache

@@ -177,10 +177,20 @@ def _inside(prediction: str, choices: Sequence[str]) -> int | None:
     for i, choice in enumerate(choices):
         # without the marks around it, unless these tell it from another choice
         text = _bare(choice) if len(_alike(choice, choices)) == 1 else _folded(choice)
-        places = list(re.finditer(rf"(?<!\w){re.escape(text)}(?!\w)", whole)) if text else []
+        places = list(re.finditer(_alone(text), whole)) if text else []
         if places:
             ends.append((places[-1].end(), len(text), -i))
     return -max(ends)[2] if ends else None
+
+
+def _alone(text: str) -> str:
+    """Write the pattern of a text that is no part of a word, nor of a longer number or its sign."""
+    before, behind = r"(?<!\w)", r"(?!\w)"
+    if text[0].isdigit():
+        before += r"(?<!\d[.,:/])(?<!\s[-\u2212])(?<!^[-\u2212])"
+    if text[-1].isdigit():
+        behind += r"(?![.,:/]\d)"
+    return before + re.escape(text) + behind
 
 
 def _metric(profile: str) -> Metric:

@@ -78,12 +78,11 @@ def _size(column: pyarrow.Array) -> tuple[int, int]:
     if pa.types.is_struct(kind):
         inner = [_size(field) for field in column.flatten()]
     elif (
-        pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
-        or pa.types.is_fixed_size_list(kind)
-        or pa.types.is_map(kind)
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     ):
         inner = [_size(column.flatten())]
+    elif pa.types.is_map(kind):
+        inner = [_size(column.keys), _size(column.items)]
     else:
         return column.nbytes, len(column)
     return sum(size for size, _ in inner), len(column) + sum(values for _, values in inner)

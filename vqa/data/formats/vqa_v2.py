@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vqa.data.cell_values import to_text
 from vqa.data.example import Columns, Example
 from vqa.data.formats.flat_json import list_rows, repeated_ids
 from vqa.data.formats.json_stream import elements, members
@@ -136,7 +137,8 @@ def _annotations(path: Path) -> tuple[Annotations, Counter[int | str]]:
 
 def _annotation(row: Columns) -> Columns:
     # the same few thousand texts again and again: held once each
-    answers = [sys.intern(str(answer["answer"])) for answer in row["answers"]]
+    given = [answer["answer"] for answer in row["answers"]]
+    answers = [sys.intern(to_text(answer)) for answer in given if answer is not None]
     kinds = {name: sys.intern(str(row[name])) for name in ("question_type", "answer_type")
              if name in row}  # fmt: skip
     return kinds | {"answers": commonest_first(answers, row.get("multiple_choice_answer"))}
