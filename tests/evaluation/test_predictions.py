@@ -198,7 +198,9 @@ def test_a_right_answer_is_no_prediction(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r":1: it has an answer and a pred: "):
         read_predictions(path)
     path.write_text(lines([{"question_id": 1, "image": "a.png", "question": "?", "answer": "cat"}]))
-    with pytest.raises(InputError, match=r":1 is a row of data, with a right answer: "):
+    with pytest.raises(
+        InputError, match=r":1 looks like a row of data, whose answer is the right one: "
+    ):
         read_predictions(path)
 
 

@@ -140,7 +140,10 @@ def _check_predicted(row: Mapping[str, Any], where: str) -> None:
             "the predicted one prediction"
         )
     if "question" in row and row.keys() & {"image", "images", "answers"}:
-        raise InputError(f"{where} is a row of data, with a right answer: {_ACCEPTED}")
+        raise InputError(
+            f"{where} looks like a row of data, whose answer is the right one: call a model's "
+            "prediction"
+        )
 
 
 def _key(value: Any) -> RowId | None:
