@@ -216,6 +216,13 @@ def test_ids_of_the_column_that_the_predictions_name(tmp_path: Path) -> None:
     assert read_predictions(path, rows) == {1: Prediction("cat"), 2: Prediction("dog")}
 
 
+def test_captions_by_picture_of_rows_that_are_numbered_by_line(tmp_path: Path) -> None:
+    rows = [Example(n, (), "?", ("a",), {"image_id": n % 3 + 1}) for n in (1, 2, 3)]
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps([{"image_id": n, "caption": f"a cat {n}"} for n in (1, 2, 3)]))
+    assert read_predictions(path, rows) == {n: Prediction(f"a cat {n % 3 + 1}") for n in (1, 2, 3)}
+
+
 def test_spaces_around_an_id_do_not_count(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text(lines([{"id": " a ", "prediction": "red"}]))
