@@ -42,7 +42,7 @@ def main(
     model: Annotated[str, typer.Option(help="As for `vqa ask`.")] = "embedded",
     adapter: Annotated[str | None, typer.Option(help="As for `vqa ask`.")] = None,
     photos: Annotated[int, typer.Option(min=1, help="How many photos.")] = 20,
-    question: Annotated[str, typer.Option()] = "How many people are there?",
+    question: Annotated[str, typer.Option(help="Asked about each.")] = "How many people are there?",
 ) -> None:
     """Ask about the photos under both sentences, and print the answers."""
     disable_progress_bar()
@@ -65,9 +65,8 @@ def main(
     except VQAError as error:
         raise SystemExit(f"orders.py: {error}") from error
     with atomic_write(out) as file:
-        file.write(
-            json.dumps({"model": answerer.name, "question": question, "rows": rows}, indent=2)
-        )
+        answers = {"model": answerer.name, "question": question, "rows": rows}
+        file.write(json.dumps(answers, indent=2) + "\n")
     table = Table("photo", "answer under the order", "read", "answer under the control", "read")
     for row in rows:
         table.add_row(*(str(row[key]) for key in (

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vqa.data import read
+from vqa.data.formats.arrow_rows import _size
 from vqa.data.literals import literal
 
 
@@ -77,3 +78,8 @@ def test_a_map_in_parquet_is_no_damage(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "t.parquet")
     rows = list(read(tmp_path / "t.parquet", tmp_path, need_images=False))
     assert [row.answers for row in rows] == [("cat",), ("dog",)]
+
+
+def test_a_part_of_a_map_is_as_large_as_its_own_entries() -> None:
+    maps = pa.array([[("k", "v" * 1000)], [("l", "w")], []], pa.map_(pa.string(), pa.string()))
+    assert _size(maps.slice(1, 1))[0] < 100 < 1000 < _size(maps)[0]

@@ -194,6 +194,8 @@ def test_a_right_answer_is_no_prediction(tmp_path: Path) -> None:
         )
     )
     assert read_predictions(path) == {1: Prediction("cow"), 2: Prediction(None, error="timeout")}
+    path.write_text(lines([{"question_id": 1, "answer": "cat", "error": ""}]))
+    assert read_predictions(path) == {1: Prediction("cat")}
     path.write_text(lines([{"question_id": 1, "answer": "cat", "pred": "cow"}]))
     with pytest.raises(InputError, match=r":1: it has an answer and a pred: "):
         read_predictions(path)
@@ -214,6 +216,13 @@ def test_ids_of_the_column_that_the_predictions_name(tmp_path: Path) -> None:
         json.dumps([{"question_id": 2, "answer": "cat"}, {"question_id": 1, "answer": "dog"}])
     )
     assert read_predictions(path, rows) == {1: Prediction("cat"), 2: Prediction("dog")}
+    rows[0] = Example(1, (), "?", ("cat",), {"question_id": 7})  # the prediction of 2 is nobody's
+    assert read_predictions(path, rows) == {
+        "question_id 2": Prediction("cat"),
+        2: Prediction("dog"),
+    }
+    rows = [Example(n, (), "?", ("cat",), {"question_id": f"q{n}"}) for n in (1, 2)]
+    assert read_predictions(path, rows) == {2: Prediction("cat"), 1: Prediction("dog")}
 
 
 def test_captions_by_picture_of_rows_that_are_numbered_by_line(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from vqa.utils.progress import progress_bar, track
 
 @pytest.fixture
 def slow_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A clock that goes on by ten seconds at each look."""
+    """A clock that goes on by ten seconds each time it is read."""
     ticks = count(100, 10)
     monkeypatch.setattr("vqa.utils.progress.time.monotonic", lambda: next(ticks))
     yield
@@ -33,13 +33,13 @@ def test_without_a_terminal_a_line_comes_now_and_then(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("slow_clock")
-def test_items_that_are_taken_are_told_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_items_that_are_taken_are_counted_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(track(range(5), "pairs", total=5)) == [0, 1, 2, 3, 4]
     assert capsys.readouterr().err.splitlines() == ["pairs: 3 of 5 rows, 0.1 rows/s, 0:00:20 left"]
 
 
 @pytest.mark.usefixtures("slow_clock")
-def test_encoding_pictures_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_encoding_pictures_prints_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cached = FeatureCache(tmp_path)
     fill(cached, [(f"{n}", n) for n in range(6)], 1, lambda one: [torch.ones(1)], "pictures")
     assert all(f"{n}" in cached for n in range(6))

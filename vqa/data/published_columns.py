@@ -175,11 +175,9 @@ def _choices(row: Columns) -> list[str] | None:
         choices = literal(choices)
     if isinstance(choices, dict):  # {"text": [...], "label": [...]}, or {"A": ..., "B": ...}
         texts = choices.get("text")
-        choices = (
-            texts
-            if isinstance(texts, list)
-            else [choices[key] for key in sorted(choices, key=_place)]
-        )
+        if not isinstance(texts, list):
+            texts = [choices[name] for name in sorted(choices, key=_choice_order)]
+        choices = texts
     if name == "choices" and not isinstance(choices, list):
         return None
     letters: list[str] = []
@@ -221,7 +219,7 @@ def _lists_letters(question: str) -> bool:
     return all(re.search(rf"(?:{opening}){letter}(?:{marks})", question) for letter in "AB")
 
 
-def _place(name: Any) -> tuple[float, str]:
+def _choice_order(name: Any) -> tuple[float, str]:
     """Order the names of choices: by number, then by letter."""
     text = str(name)
     return (int(text) if text.isdecimal() else math.inf, text)

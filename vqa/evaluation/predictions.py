@@ -114,7 +114,7 @@ def _by_id(
         text = row.get(column)
         if column == "answer":
             _check_predicted(row, where)
-            text = None if row.get("error") is not None else text
+            text = None if row.get("error") else text
         if isinstance(text, str):
             predictions[key] = Prediction(text, _probability(row, where))
         elif "error" in row:
@@ -167,15 +167,14 @@ def _renamed(
 ) -> dict[RowId, Prediction]:
     """Name the predictions as the rows, where rows have the predictions' column beside their ids.
 
-    Two columns number the same rows in different ways: an `id` 1 may be the `question_id` 2.
+    Two columns number the same rows in different ways: an `id` 1 may be the `question_id` 2. What
+    none of the rows has there is no row's, even where its number is the `id` of one.
     """
     (name, *others) = names
-    if others or not all(name in row.extra for row in rows):
+    ids = {str(_key(row.extra.get(name))): row.id for row in rows}
+    if others or len(ids) < len(rows) or not ids.keys() & set(map(str, predictions)):
         return predictions
-    ids = {str(row.extra[name]): row.id for row in rows}
-    if not rows or len(ids) < len(rows):
-        return predictions
-    return {ids.get(str(key), key): prediction for key, prediction in predictions.items()}
+    return {ids.get(str(key), f"{name} {key}"): given for key, given in predictions.items()}
 
 
 def _as_in(

@@ -16,7 +16,6 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
-from unicodedata import category
 
 import numpy as np
 
@@ -72,7 +71,8 @@ def plain(text: str) -> str:
     Vowel signs and accents stay: punctuation and symbols are what Unicode calls so.
     """
     lower = _APOSTROPHE.sub("", unicodedata.normalize("NFC", text).lower())
-    return " ".join("".join(" " if category(sign)[0] in "PS" else sign for sign in lower).split())
+    marks = {sign for sign in lower if unicodedata.category(sign)[0] in "PS"}
+    return " ".join(lower.translate(dict.fromkeys(map(ord, marks), " ")).split())
 
 
 @cache

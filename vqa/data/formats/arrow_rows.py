@@ -82,7 +82,8 @@ def _size(column: pyarrow.Array) -> tuple[int, int]:
     ):
         inner = [_size(column.flatten())]
     elif pa.types.is_map(kind):
-        inner = [_size(column.keys), _size(column.items)]
+        first, last = column.offsets[0].as_py(), column.offsets[len(column)].as_py()
+        inner = [_size(part.slice(first, last - first)) for part in (column.keys, column.items)]
     else:
         return column.nbytes, len(column)
     return sum(size for size, _ in inner), len(column) + sum(values for _, values in inner)
