@@ -194,6 +194,26 @@ def test_numbers_that_are_no_times(tmp_path: Path) -> None:
         assert [row.extra["more"] for row in got] == amounts
 
 
+def test_it_is_told_which_answers_became_times(tmp_path: Path) -> None:
+    one = {"image": "a.png", "question": "How much?"}
+    path = put(tmp_path, [one | {"answer": "red", "at": 394_243_200_000}])
+    noticed: list[Any] = []
+    assert len(list(read(path, notice=noticed.append))) == 1 and not noticed
+    path = put(
+        tmp_path, [one | {"answer": amount} for amount in (394_243_200_000, 394_329_600_000)]
+    )
+    assert [row.answers for row in read(path, notice=noticed.append)] == [
+        ("1982-06-30",), ("1982-07-01",)
+    ]  # fmt: skip
+    assert [notice.line_about(path) for notice in noticed] == [
+        f"{path}: answers that are numbers of milliseconds become times, as pandas writes them to "
+        "JSON, first 394243200000 as '1982-06-30'; where they are amounts, write them as texts"
+    ]
+    path = put(tmp_path, [one | {"answer": "394243200000"}])
+    assert [row.answers for row in read(path, notice=noticed.append)] == [("394243200000",)]
+    assert len(noticed) == 1
+
+
 def test_ids_of_every_kind(tmp_path: Path) -> None:
     header, end = "id,image,question,answer\n", ",a.png,What?,cat\n"
     path = put(tmp_path, header + end.join(["1.0", " x ", "2.5", "", "nan", "007", "True", ""]))

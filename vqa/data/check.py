@@ -13,6 +13,7 @@ from typing import Any
 
 from vqa.data.answer_counts import AnswerCounts
 from vqa.data.example import PLACES, Example
+from vqa.data.file_conventions import TimesAsAnswers
 from vqa.data.picture_check import PictureCheck
 from vqa.data.picture_files import LeftOut
 from vqa.data.reading import read
@@ -108,6 +109,10 @@ class Report:
             "left_out": [
                 part for _, files in self.notices if isinstance(files, LeftOut)
                 for part in files.parts
+            ],
+            "times_as_answers": [
+                {"file": str(file), "number": times.number, "time": times.time}
+                for file, times in self.notices if isinstance(times, TimesAsAnswers)
             ],
             "answers": [{"answer": answer, "rows": rows} for answer, rows in self.answers],
             "different_answers": self.different_answers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from vqa.data.cell_values import time_of_milliseconds
 from vqa.data.example import Columns
@@ -12,6 +13,23 @@ from vqa.data.published_columns import numbers_choice
 _FIRST_DAY, _LAST_DAY = 10**11, 4_102_444_800_000  # milliseconds from 1970 to 1973 and to 2100
 _SECOND = 1000
 _ROUND = 10**8  # an amount of money may be a multiple of it; of dates one in a hundred days
+_ANSWERS = ("answer", "answers")
+
+
+@dataclass(frozen=True)
+class TimesAsAnswers:
+    """The numbers of a file that become times where they are answers, and the first of them."""
+
+    number: int | float
+    time: str
+
+    def line_about(self, path: Path) -> str:
+        """One line for people."""
+        return (
+            f"{path}: answers that are numbers of milliseconds become times, as pandas writes them "
+            f"to JSON, first {self.number} as {self.time!r}; where they are amounts, write them as "
+            "texts"
+        )
 
 
 @dataclass(frozen=True)
@@ -20,6 +38,7 @@ class FileConventions:
 
     numbers_choices: bool = False  # answers are numbers of choices, from 0
     times: frozenset[str] = frozenset()  # columns of times as milliseconds after 1970
+    times_as_answers: TimesAsAnswers | None = None
 
     @classmethod
     def infer(cls, rows: Iterable[Columns]) -> FileConventions:
@@ -47,7 +66,9 @@ class FileConventions:
             and not name.lower().endswith("id")
             and any(value % _ROUND for value in values)
         }
-        return cls(numbered, frozenset(times))
+        first = next((numbers[name][0] for name in _ANSWERS if name in times), None)
+        answers = None if first is None else TimesAsAnswers(first, time_of_milliseconds(first))
+        return cls(numbered, frozenset(times), answers)
 
     def with_times(self, row: Columns) -> Columns:
         """Write the times of a row as text."""

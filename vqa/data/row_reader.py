@@ -25,7 +25,7 @@ from vqa.data import published_columns, unsupported_media
 from vqa.data.cell_values import SCALAR, check_text, normalize, to_text, trim
 from vqa.data.embedded_pictures import from_data_url, picture_path, store_picture
 from vqa.data.example import KNOWN, PLACES, Columns, EarlierTurn, Example
-from vqa.data.file_conventions import FileConventions
+from vqa.data.file_conventions import FileConventions, TimesAsAnswers
 from vqa.data.picture_files import LeftOut
 from vqa.data.picture_paths import picture_names, under
 from vqa.data.row_limits import ID, REASON, beginning
@@ -40,7 +40,7 @@ _NAMES, _LONG_NAME = 4096, 100  # cached names, as files have the same in every 
 _UNNAMED = re.compile(r"\s*|Unnamed: \d+(\.\d+)?(_level_\d+)?|__index_level_\d+__")
 
 # Notes about a whole file or folder of which rows are good; `line_about` writes one as a line.
-Notice = RepeatedIds | LeftOut
+Notice = RepeatedIds | LeftOut | TimesAsAnswers
 
 # The number of a row, and its columns or what is wrong with it.
 NumberedRow = tuple[int, Columns | ValueError]
@@ -102,6 +102,8 @@ def read_examples(
     conventions = FileConventions.infer(
         _renamed(drop_missing(r), options.columns) for _, r in first if isinstance(r, dict)
     )
+    if conventions.times_as_answers is not None:
+        options.notice(conventions.times_as_answers)
     first.reverse()
     for place, (number, row) in enumerate(chain(_popped(first), following)):
         key: str | int | None = None
