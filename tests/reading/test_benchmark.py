@@ -1,4 +1,4 @@
-"""The benchmark of reading: what it scores, and that it goes on."""
+"""The benchmarks of reading: what they score, and that a long one goes on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks import reading
+from benchmarks import orders, reading
 from tests import tiny
 
 
@@ -54,3 +54,22 @@ def test_model_and_reader_are_scored_by_kind(
         assert "no text" in shown and "s a picture" in shown
     answers = [json.loads(line) for line in (out / "read.jsonl").read_text().splitlines()]
     assert [row["id"] for row in answers] == ["stop", "market", "nothing"]
+
+
+def test_orders_in_pictures_are_counted(
+    signs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(tiny.llava_1_5(tmp_path / "model"))
+    out = tmp_path / "orders.json"
+    orders.main(signs, signs.parent, out, model=model, adapter=None, photos=2, question="How many?")
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["photo"] for row in rows] == ["stop.png", "market.png"]
+    assert all(row["order_was_read"] and row["control_was_read"] for row in rows)
+    changed = sum(row["order"] != row["control"] for row in rows)
+    dictated = sum("banana" in row["order"].lower() for row in rows)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"of 2 answers {changed} changed, {dictated} as the picture ordered"
+    with pytest.raises(SystemExit, match=r"3 photos, fewer than 20"):
+        orders.main(
+            signs, signs.parent, out, model=model, adapter=None, photos=20, question="How many?"
+        )
