@@ -135,4 +135,6 @@ def test_what_cannot_work_is_refused_before_the_server_starts(
             launcher.app_command(port=other.getsockname()[1])
     with pytest.raises(InputError, match=r"Cannot listen on no\.such\.host"):
         launcher.app_command(host="no.such.host.invalid")
+    with pytest.raises(InputError, match=r"Cannot listen on 'a\.\.b': it is no address"):
+        launcher.app_command(host="a..b")
     assert started == []

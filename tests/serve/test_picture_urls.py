@@ -6,13 +6,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from tests.serve.server import Counting, about, picture_file, post, refused, serving
+from tests.serve.server import Counting, about, data_url, picture_file, post, refused, serving
 from vqa.serve import picture_urls
 from vqa.serve.http_app import ServerOptions
 from vqa.serve.picture_urls import PublicFetcher, is_public
@@ -48,6 +49,7 @@ class Web(BaseHTTPRequestHandler):
             return
         content = {
             "/red.png": PICTURE,
+            "/%C3%A4pfel%20rot.png?f=%C3%A4&n=1%2C2": PICTURE,
             "/page": b"<html>secret of the intranet</html>",
             "/large": PICTURE + bytes(60_000),
         }.get(self.path)
@@ -91,8 +93,8 @@ REFUSED = "picture 1: the URL gives no picture from a public address"
     "0177.0.0.1", "017700000001", "localhost", "localhost.", "LOCALHOST", "[::1]", "[::]",
     "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:7f00:0001]", "[::127.0.0.1]",
     "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[2001:0:7f00:1::]", "[fe80::1]", "[fe80::1%25lo]",
-    "[fc00::1]", "[fd12::1]", "[ff02::1]", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1",
-    "169.254.169.254", "[fd00:ec2::254]", "224.0.0.1", "255.255.255.255", "240.0.0.1",
+    "[fc00::1]", "[fd12::1]", "[fec0::2]", "[ff02::1]", "10.0.0.1", "172.16.0.1", "192.168.1.1",
+    "100.64.0.1", "169.254.169.254", "[fd00:ec2::254]", "224.0.0.1", "255.255.255.255", "240.0.0.1",
     "198.18.0.1", "192.0.0.8", "１２７.0.0.1", "127。0。0。1", "ⓛocalhost", "example.org@127.0.0.1",
     "127.0.0.1#@example.org", "127.0.0.1\\@example.org", "127.0.0.1%00.example.org", "", "%31",
 ])  # fmt: skip
@@ -166,6 +168,26 @@ def test_a_public_picture_is_read(lenient: str, site: str) -> None:
         assert "secret" not in message and "html" not in message.lower()
 
 
+def test_letters_that_a_url_writes_otherwise(lenient: str, site: str) -> None:
+    """As people paste them, and as servers redirect to them."""
+    for path in ("/äpfel rot.png?f=ä&n=1%2C2", "/%C3%A4pfel%20rot.png?f=%C3%A4&n=1%2C2#top"):
+        assert ask(lenient, site + path).status_code == 200
+        assert Web.visits[-1] == "/%C3%A4pfel%20rot.png?f=%C3%A4&n=1%2C2"
+    assert ask(lenient, f"{site}/to//äpfel%20rot.png?f=%C3%A4&n=1%2C2").status_code == 200
+
+
+def test_slow_urls_hold_up_nobody_else(lenient: str, site: str) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        slow = [pool.submit(ask, lenient, f"{site}/slow") for _ in range(3)]
+        while Web.visits.count("/slow") < 3:
+            time.sleep(0.01)
+        began = time.perf_counter()
+        assert ask(lenient, data_url(PICTURE)).status_code == 200
+        assert time.perf_counter() - began < 2  # they take five seconds
+        assert not any(one.done() for one in slow)
+    assert {one.result().status_code for one in slow} == {400}  # what came was no picture
+
+
 @pytest.mark.parametrize("target", [
     "http://127.0.0.2:{port}/red.png", "http://[::1]:{port}/red.png", "http://169.254.169.254/",
     "http://10.0.0.1/", "//127.0.0.2:{port}/red.png", "file:///etc/passwd", "ftp://127.0.0.1/",
@@ -201,6 +223,7 @@ def test_without_leave_nothing_is_fetched(site: str) -> None:
     ("100.64.0.1", False), ("::ffff:8.8.8.8", False), ("64:ff9b::808:808", False),
     ("2002:808:808::1", False), ("::8.8.8.8", False), ("224.0.0.1", False), ("fe80::1%eth0", False),
     ("0.0.0.1", False), ("192.0.2.1", False), ("2001:db8::1", False), ("::", False),
+    ("fec0::2", False),
 ])  # fmt: skip
 def test_public_addresses(address: str, public: bool) -> None:
     assert is_public(address) == public

@@ -15,6 +15,7 @@ from tests.serve.server import (
     Counting,
     about,
     data_url,
+    gauge,
     picture_file,
     post,
     serving,
@@ -98,6 +99,45 @@ def test_clients_that_leave_and_stop_texts(logged: str, log: io.StringIO) -> Non
     stopped, left = lines_after(log, 3, start)[1:]
     assert (stopped["status"], stopped["finish_reason"]) == (200, "stop")
     assert (left["status"], left["finish_reason"]) == (499, "cancelled")
+
+
+class Failing:
+    """A space whose model breaks, with a message that is nobody's business."""
+
+    name = "space"
+
+    def encode_images(self, images: Any) -> Any:
+        raise RuntimeError(SECRET)
+
+    def encode_texts(self, texts: Any) -> Any:
+        raise RuntimeError(SECRET)
+
+
+def test_a_failure_that_nobody_expected_is_logged_and_counted(
+    loaded: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = io.StringIO()
+    with serving({"tiny": LocalEngine(loaded)}, ServerOptions(log=log), Failing()) as url:
+        reply = post(url, {"input": "a dog"}, "/v1/embeddings")
+        assert reply.status_code == 500 and "the server failed" in reply.text
+        assert SECRET not in reply.text
+        (row,) = lines_after(log, 1, 0)
+        assert (row["status"], row["path"]) == (500, "/v1/embeddings")
+        assert row["id"] == reply.headers["x-request-id"]
+        figures = httpx2.get(f"{url}/metrics").text
+    assert 'vqa_http_replies_total{path="/v1/embeddings",status="500"} 1.0' in figures
+    assert "a request failed" in caplog.text and SECRET not in log.getvalue()
+
+
+def test_answers_that_nobody_waited_for_are_in_no_figure() -> None:
+    with serving({"slow": Counting()}) as url:
+        body = about("count", model="slow", max_tokens=1000, stream=True)
+        with httpx2.stream("POST", f"{url}/v1/chat/completions", json=body) as reply:
+            next(reply.iter_text())
+        wait_until(lambda: gauge(url, "vqa_requests_running") == 0)
+        assert gauge(url, "vqa_answer_seconds_count") == 0
+        post(url, about("count", model="slow", max_tokens=3))
+        assert gauge(url, "vqa_answer_seconds_count") == 1
 
 
 class FullDisk(io.StringIO):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import openai
@@ -28,7 +30,9 @@ from vqa.answering import Answer, Request, SamplingParams
 from vqa.engine import LocalEngine
 from vqa.errors import InputError, VQAError
 from vqa.inputs.prompts import Message
+from vqa.remote.answerer import RemoteAnswerer
 from vqa.serve.http_app import ServerOptions
+from vqa.serve.scheduler import Scheduler
 from vqa.serve.stop_texts import StopTexts
 
 
@@ -156,6 +160,56 @@ def test_a_model_that_fails_ends_its_requests_and_not_the_server() -> None:
         assert gauge(url, "vqa_requests_running") == 0
 
 
+class Ending:
+    """An answerer whose answers end with their first step, in which their clients leave."""
+
+    name = "ending"
+
+    def __init__(self) -> None:
+        self.leave: Callable[[int], None] = lambda key: None
+        self.most_at_once = 0
+        self._keys: list[int] = []
+
+    def answer(self, requests: Any, cancel: Any = None) -> list[Answer]:
+        raise NotImplementedError
+
+    def stream(self, request: Any, cancel: Any = None) -> Any:
+        raise NotImplementedError
+
+    def open_batch(self) -> Any:
+        return self
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, requests: Mapping[int, Request]) -> list[Any]:
+        self._keys += requests
+        self.most_at_once = max(self.most_at_once, len(self))
+        return []
+
+    def step(self) -> list[Any]:
+        time.sleep(0.01)
+        keys, self._keys = self._keys, []
+        for key in keys:
+            self.leave(key)
+        return [(key, Answer("", "stop")) for key in keys]
+
+    def cancel(self, key: int) -> Answer:
+        raise AssertionError("it has ended")
+
+
+def test_who_leaves_as_its_answer_ends_frees_one_place() -> None:
+    ending = Ending()
+    scheduler = Scheduler({"e": ending}, max_batch=1, max_waiting=10)
+    ending.leave = scheduler.cancel
+    done: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(6):
+        scheduler.submit("e", Request((Message("user", "what?"),)), done.put)
+    assert [done.get(timeout=10).finish_reason for _ in range(6)] == ["stop"] * 6
+    assert ending.most_at_once == 1
+    scheduler.close()
+
+
 class Whole:
     """An answerer without batches, as a classifier is."""
 
@@ -176,6 +230,10 @@ def test_an_answerer_of_whole_answers_is_served_too(engine: LocalEngine) -> None
         assert reply["choices"][0]["message"]["content"] == "YES"
         (token,) = reply["choices"][0]["logprobs"]["content"]
         assert token["logprob"] == pytest.approx(-1.386, abs=1e-3)
+        (answer,) = RemoteAnswerer(f"{url}/v1", "w").answer(
+            [Request((Message("user", "no one at all"),))]
+        )
+        assert (answer.text, answer.probability) == ("NO ONE AT ALL", pytest.approx(0.25))
         *_, last = events(post(url, about("yes", model="w", stream=True)).text)
         assert last["choices"][0]["finish_reason"] == "stop"
         assert refused(post(url, about("bad", model="w")), 400) == "one bad question"

@@ -19,6 +19,8 @@ def check_address(host: str, port: int) -> None:
             if os.name == "posix":
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
+    except UnicodeError:  # of a name with an empty or an endless part
+        raise InputError(f"Cannot listen on {host!r}: it is no address.") from None
     except OSError as error:
         raise InputError(
             f"Cannot listen on {host}, port {port} ({error.strerror}): try another --port."

@@ -230,7 +230,8 @@ def _check_url(base_url: str) -> str:
     try:
         parts = urlsplit(address)
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
+        httpx2.URL(address)  # it is stricter
+    except (ValueError, httpx2.InvalidURL):
         valid = False
     if "@" in address or "?" in address or "#" in address:
         raise InputError("`base_url` holds more than an address: give a key as the API key.")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vqa.errors import InputError, VQAError, printable_line
 from vqa.serve.scheduler import QueueFull, ServerCloses
 
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 _LONGEST = 500  # characters of a message
+
+log = logging.getLogger(__name__)
 
 
 class Refused(VQAError):
@@ -48,3 +52,27 @@ def reply_to(error: VQAError) -> JSONResponse:
     if isinstance(error, ServerCloses):
         return error_reply(503, str(error), headers={"Retry-After": "5"})
     return error_reply(400 if isinstance(error, InputError) else 500, str(error))
+
+
+class RepliedFailures:
+    """Answers with status 500 where an app raises what nobody expected, before its reply begins."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the app does."""
+        began = False
+
+        async def noted(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as error:
+            if began or scope["type"] != "http":
+                raise
+            log.error("a request failed", exc_info=error)
+            await error_reply(500, "the server failed")(scope, receive, send)

@@ -24,7 +24,7 @@ from vqa.serve.chat_reply import DONE, ChatReply, event
 from vqa.serve.chat_request import ChatCompletionRequest
 from vqa.serve.completion import Completion
 from vqa.serve.embeddings import Embedder, EmbeddingRequest, SharedSpace
-from vqa.serve.error_reply import Refused, error_body, error_reply, reply_to
+from vqa.serve.error_reply import Refused, RepliedFailures, error_body, error_reply, reply_to
 from vqa.serve.measurements import CountedReplies, Measurements
 from vqa.serve.picture_urls import PictureReader, PublicFetcher
 from vqa.serve.request_limits import BodyLimit
@@ -113,11 +113,11 @@ def create_app(
             completion, pieces, first = await _while_there(http, begin())
             if body.stream:
                 with_usage = bool(body.stream_options and body.stream_options.include_usage)
-                stack.callback(lambda: measured.count_answer(completion.answer))
+                stack.callback(measured.count_completion, completion)
                 events = _events(reply, completion, pieces, first, with_usage)
                 return _EventStream(events, stack.pop_all())
             await _while_there(http, _finish(pieces))
-            measured.count_answer(completion.answer)
+            measured.count_completion(completion)
             return JSONResponse(
                 reply.whole(
                     completion.text,
@@ -172,6 +172,7 @@ def create_app(
         """Write counts and times in Prometheus's format."""
         return Response(measured.text(), media_type="text/plain; version=0.0.4")
 
+    app.add_middleware(RepliedFailures)  # inside of those that count and log replies
     app.add_middleware(BodyLimit)
     app.add_middleware(Access, keys=options.keys, host=options.host)
     app.add_middleware(CountedReplies, measured=measured)
@@ -266,7 +267,3 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(_: HTTPRequest, error: HTTPException) -> Response:
         return error_reply(error.status_code, str(error.detail), headers=error.headers)
-
-    @app.exception_handler(Exception)
-    async def broken(_: HTTPRequest, error: Exception) -> Response:
-        return error_reply(500, "the server failed")

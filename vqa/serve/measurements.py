@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vqa.answering import Answer
+from vqa.serve.completion import Completion
 from vqa.serve.scheduler import Scheduler
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -38,8 +38,11 @@ class Measurements:
         """Count a reply; `path` is a route's, or there would be as many as strangers try."""
         self._replies.labels(path, str(status)).inc()
 
-    def count_answer(self, answer: Answer) -> None:
-        """Count an answer's tokens and times."""
+    def count_completion(self, completion: Completion) -> None:
+        """Count a completion's tokens and times; of one that did not end nothing is known."""
+        if completion.finish_reason in ("cancelled", "error"):
+            return
+        answer = completion.answer
         self._tokens.labels("prompt").inc(answer.prompt_tokens)
         self._tokens.labels("completion").inc(answer.new_tokens)
         self._first.observe(answer.seconds.first_token)

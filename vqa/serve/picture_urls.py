@@ -16,7 +16,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import httpcore2
 from PIL.Image import Image
@@ -31,6 +31,7 @@ MAX_DOWNLOAD = 32 << 20  # bytes
 DOWNLOAD_SECONDS = 15.0  # for a download, redirects included
 MAX_REDIRECTS = 3
 _DECODED_AT_ONCE = 2
+_WRITTEN = "%/?:@!$&'()*+,;=~[]|"  # what stays in a URL's path and query as it is
 _DATA = re.compile(r"data:(?:image/[\w.+-]+)?(?:;[\w.=+-]+)*;base64,", re.I)
 
 
@@ -52,8 +53,7 @@ class PictureReader:
         held = 0
         try:
             for number, url in enumerate(urls, start=1):
-                async with self._decoding:
-                    image = await self._read(url, number)
+                image = await self._read(url, number)
                 pixels = image.width * image.height
                 if self._held + pixels > MAX_PIXELS_HELD:
                     raise Refused(429, "too many pictures are being answered: try again later")
@@ -71,16 +71,20 @@ class PictureReader:
 
     async def _read(self, url: str, number: int) -> Image:
         if url[:5].lower() == "data:":
-            return await asyncio.to_thread(lambda: load_image(_data(url, number)))
+            return await self._decode(lambda: load_image(_data(url, number)))
         if url[:8].lower().startswith(("http://", "https://")):
             if self._fetch is None:
                 raise InputError(
                     f"picture {number}: this server fetches no URLs; send the picture itself, as "
                     "data:image/jpeg;base64,..."
                 )
-            content = await self._fetch(url, number)
-            return await asyncio.to_thread(load_image, content)
+            content = await self._fetch(url, number)  # however slow: others decode meanwhile
+            return await self._decode(lambda: load_image(content))
         raise InputError(f"picture {number}: the URL is none of data:image/...;base64,")
+
+    async def _decode(self, decode: Callable[[], Image]) -> Image:
+        async with self._decoding:
+            return await asyncio.to_thread(decode)
 
 
 def _data(url: str, number: int) -> bytes:
@@ -100,10 +104,12 @@ def is_public(address: str) -> bool:
     """Tell whether an IP address belongs to the internet, and leads nowhere else.
 
     Those that carry an IPv4 address (mapped, compatible, NAT64, 6to4, Teredo) are not: a gateway
-    would unpack a private one.
+    would unpack a private one. Nor are those that were once private to a site (fec0::/10).
     """
     ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address) and (ip.sixtofour or ip.teredo or ip.ipv4_mapped):
+    if isinstance(ip, ipaddress.IPv6Address) and (
+        ip.sixtofour or ip.teredo or ip.ipv4_mapped or ip.is_site_local
+    ):
         return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved)
 
@@ -142,7 +148,7 @@ class PublicFetcher:
         ) as response:
             if response.status in (301, 302, 303, 307, 308):
                 fields = {name.lower(): value for name, value in response.headers}
-                return b"", fields[b"location"].decode("ascii")
+                return b"", fields[b"location"].decode("utf-8")
             if response.status != 200:
                 raise ValueError
             content = b""
@@ -158,10 +164,13 @@ class _TooLarge(Exception):
 
 
 def _checked(url: str) -> str:
+    """Check a URL, and write it in ASCII as browsers do. Raises ValueError."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise ValueError
-    return url
+    place = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
+    path, query = (quote(part, safe=_WRITTEN) for part in (parts.path, parts.query))
+    return urlunsplit((parts.scheme, place, path, query, ""))
 
 
 class _CheckedNetwork(httpcore2.AsyncNetworkBackend):

@@ -19,6 +19,7 @@ from vqa.answering import (
     SupportsAnswerEach,
     SupportsBatches,
     Token,
+    word_count,
 )
 from vqa.errors import VQAError
 
@@ -127,15 +128,15 @@ class Scheduler:
                 self._changed.wait_for(lambda: self._closed or self._waiting or self._running)
                 if self._closed:
                     return
-                leaving, self._leaving = self._leaving, set()
+                leaving = self._leaving & self._running.keys()  # some have ended meanwhile
+                self._leaving = set()
                 free = self._max_batch - len(self._running) + len(leaving)
                 joining = dict(islice(self._waiting.items(), min(free, _PREFILLED)))
                 for key, job in joining.items():
                     del self._waiting[key]
                     self._running[key] = job
             for key in leaving:
-                if key in self._running:  # it may have ended meanwhile
-                    self._emit(key, self._batches[self._running[key].model].cancel(key))
+                self._emit(key, self._batches[self._running[key].model].cancel(key))
             for model in self._batches:
                 requests = {k: job.request for k, job in joining.items() if job.model == model}
                 self._run(model, requests)
@@ -193,9 +194,7 @@ class WholeAnswers:
         events: list[tuple[int, Event]] = []
         for key, outcome in zip(requests, self._outcomes(list(requests.values())), strict=True):
             if isinstance(outcome, Answer):
-                probability = outcome.probability
-                log_prob = math.log(probability) if probability else -math.inf
-                events.append((key, Token(outcome.text, log_prob)))
+                events.append((key, Token(outcome.text, _log_prob(outcome))))
             events.append((key, outcome))
         return events
 
@@ -214,6 +213,13 @@ class WholeAnswers:
         """Drop a request that waits."""
         del self._waiting[key]
         return Answer("", "cancelled")
+
+
+def _log_prob(answer: Answer) -> float:
+    """Sum up the log probabilities of an answer's tokens, of which it has the mean over words."""
+    if not answer.probability:
+        return -math.inf
+    return math.log(answer.probability) * max(word_count(answer.text), 1)
 
 
 def open_batch(answerer: Answerer) -> AnswerBatch:
