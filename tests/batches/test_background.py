@@ -5,9 +5,10 @@ import json
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from threading import Event
+from threading import Barrier, Event
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -177,6 +178,31 @@ def test_limits(batches: Batches, painter: Painter) -> None:
     batches.wait(key)
     with pytest.raises(InputError, match="delete one"):
         batches.start("ann", "c.jsonl", questions(5), pictures(), limits=limits)
+
+
+def test_runs_that_begin_at_once_pass_no_limit(batches: Batches, painter: Painter) -> None:
+    painter.gate.clear()
+    together = Barrier(4)
+
+    class Slow(io.BytesIO):
+        """An upload that is copied once all of them are."""
+
+        def seek(self, *given: int) -> int:
+            together.wait(10)
+            return super().seek(*given)
+
+    def start(_: int) -> str:
+        data = Slow(questions(2).getvalue())
+        try:
+            return batches.start("ann", "a.jsonl", data, pictures(), limits=Limits(active=1))
+        except InputError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(start, range(4)))
+    assert sum("not done yet" in outcome for outcome in outcomes) == 3
+    assert len(batches.runs("ann")) == len(list(batches.store.directory.iterdir())) == 1
+    painter.gate.set()
 
 
 def test_files_of_this_machine_stay_where_they_are(batches: Batches, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tests import tiny
 from tests.alignment import tiny as tiny_alignment
 from tests.cli.run import environment, vqa_here
 from tests.serve.server import about, events, wait_until
+from vqa.serve import http_app, running
 
 KEY = "0123456789abcdef0123"
 
@@ -152,3 +153,17 @@ def test_reading_is_asked_for_by_an_option(
     done = vqa_here(capsys, "serve", *model, "--read", "always")
     assert done.returncode == 2
     assert "vqa[read]" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_answerers_know_the_public_names_alone(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    served: dict[str, Any] = {}
+    monkeypatch.setattr(http_app, "create_app", lambda answerers, *_: served.update(answerers))
+    monkeypatch.setattr(running, "run", lambda *_: None)
+    done = vqa_here(capsys, "serve", "--model", directory / "model", "--device", "cpu",
+                    "--adapters", directory / "adapters", "--port", str(free_port()))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {name: answerer.name for name, answerer in served.items()} == {
+        "model": "model", "cats": "cats"
+    }  # fmt: skip

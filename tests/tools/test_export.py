@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -251,6 +252,10 @@ def test_what_cannot_be_exported_is_refused_with_what_can_be_done(
                  "float32")
     )  # fmt: skip
     assert "leave --names and --dtype out" in line
+    broken = shutil.copytree(adapter, tmp_path / "broken")
+    (broken / "adapter_model.safetensors").rename(broken / "adapter_model.bin")
+    line = refused(vqa_here(capfd, "export", broken, tmp_path / "out", "--format", "adapter"))
+    assert "adapter_model.safetensors" in line
     assert not (tmp_path / "out").exists()
     line = refused(vqa_here(capfd, "export", base, tmp_path / "text"))
     assert "is there already" in line

@@ -93,7 +93,8 @@ class Batches:
         Raises InputError, and keeps nothing, where the data cannot be read, no picture of it is
         there, or `limits` are passed.
         """
-        self._check_room(owner, limits)
+        with self._lock:
+            self._check_room(owner, limits)
         with self.store.new() as (key, folder):
             ending = Path(name).suffix.lower()
             data_file = folder / "given" / f"data{ending if ending in _ENDINGS else ''}"
@@ -113,6 +114,7 @@ class Batches:
             quota = limits.unpacked.quota(name, data_file.stat().st_size, folder)
             run = self._with_counts(run, limits, quota)
             with self._lock:
+                self._check_room(owner, limits)  # others may have come while this one was unpacked
                 self._enqueue(run)
         return key
 
@@ -141,7 +143,7 @@ class Batches:
     def runs(self, owner: str) -> list[Run]:
         """List the owner's runs, the latest first."""
         with self._lock:
-            return [self._current(run) for run in self.store.all(owner)]
+            return self._runs(owner)
 
     def run(self, owner: str, key: str) -> Run:
         """Return one run."""
@@ -195,8 +197,13 @@ class Batches:
 
     # --- inside ---
 
+    def _runs(self, owner: str) -> list[Run]:
+        """List the owner's runs; the lock is held."""
+        return [self._current(run) for run in self.store.all(owner)]
+
     def _check_room(self, owner: str, limits: Limits) -> None:
-        runs = self.runs(owner)
+        """Raise InputError where a further run would pass the limits; the lock is held."""
+        runs = self._runs(owner)
         if limits.runs is not None and len(runs) >= limits.runs:
             raise InputError(f"{len(runs)} runs are kept: delete one before the next.")
         active = sum(run.state in ACTIVE for run in runs)

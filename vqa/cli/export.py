@@ -93,8 +93,13 @@ def verify(
 
 
 def _print(verification: Verification) -> None:
+    distance = (
+        "the endpoint gives no probabilities to compare"
+        if verification.measure is None
+        else f"{verification.measure} differ by {verification.apart:.1e} at most "
+        f"({verification.allowed:.0e} is allowed)"
+    )
     typer.echo(
         f"{verification.questions} questions, {verification.tokens} tokens: all the same; "
-        f"{verification.measure} differ by {verification.apart:.1e} at most "
-        f"({verification.allowed:.0e} is allowed)"
+        f"{distance}"
     )

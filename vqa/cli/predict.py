@@ -273,8 +273,12 @@ class _Team:
 
 
 def _team() -> _Team | None:
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    return _Team(int(os.environ["RANK"]), count) if count > 1 and "RANK" in os.environ else None
+    try:
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        number = int(os.environ.get("RANK", "-1"))
+    except ValueError as error:
+        raise InputError(f"WORLD_SIZE and RANK are numbers, set by torchrun: {error}") from None
+    return _Team(number, count) if count > 1 and number >= 0 else None
 
 
 def _together(

@@ -83,6 +83,8 @@ def serve(
     options.announce(model)
     on_model = {name: adapter, **{other: str(path) for other, path in named.items()}}
     answerers = load_adapters(model, on_model, device, dtype, quantize, reader)
+    for public, answerer in answerers.items():
+        answerer.name = public  # errors are replies: they say no path of this computer
     space = None
     if embeddings is not None:
         encoder = options.load_dual_encoder(embeddings, device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from vqa.answering import Answerer, Token
-from vqa.errors import VQAError
+from vqa.errors import InputError, VQAError
 from vqa.serve.access import Access, ApiKeys
 from vqa.serve.bounded_thread import BoundedThread
 from vqa.serve.chat_reply import DONE, ChatReply, event
@@ -33,8 +34,11 @@ from vqa.serve.scheduler import Scheduler
 from vqa.version import __version__
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from vqa.reading import TextReader
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Pieces = AsyncGenerator[tuple[str, list[Token]], None]
 
@@ -102,7 +106,7 @@ def create_app(
                 request = body.to_request(images, options.max_new_tokens)
                 if options.reader is not None:  # apart from the thread that writes the answers
                     for image in images:
-                        await reading.run(options.reader.read, image)
+                        await reading.run(_read, options.reader, image)
                 completion = Completion(scheduler, model, request, body.stop_texts)
                 pieces = completion.pieces()
                 stack.callback(note_completion, http.scope, completion)
@@ -155,12 +159,12 @@ def create_app(
             raise _no_model(name)
         return _model(name, began)
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Any:
         """Answer while the process is there."""
         return {"status": "ok"}
 
-    @app.get("/ready")
+    @app.api_route("/ready", methods=["GET", "HEAD"])
     async def ready() -> Any:
         """Answer while requests are taken."""
         if not scheduler.ready:
@@ -214,6 +218,15 @@ async def _events(
         if with_usage:
             yield reply.usage_chunk(completion.answer)
     yield DONE
+
+
+def _read(reader: TextReader, image: Image) -> None:
+    """Read a picture ahead. Raises VQAError, without the path of a model, where that fails."""
+    try:
+        reader.read(image)
+    except InputError as error:  # of the installation, not of the request
+        log.error("%s", error)
+        raise VQAError("the text in pictures cannot be read: the server needs repair") from error
 
 
 async def _finish(pieces: Pieces) -> None:

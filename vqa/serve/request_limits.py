@@ -11,7 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vqa.serve.error_reply import Refused, reply_to
 
-MAX_BODY = 32 << 20  # bytes
+MAX_BODY = 64 << 20  # bytes: two photos of 12 megapixels as PNG
 MAX_BODIES = 256 << 20  # bytes of all requests that are not answered
 BODY_SECONDS = 60.0
 HEADER_SECONDS = 10.0
@@ -50,9 +50,9 @@ class BodyLimit:
             pass
         except (Refused, TimeoutError) as error:
             slow = Refused(408, f"the body did not come within {self._seconds:g} seconds")
-            refusal = reply_to(error if isinstance(error, Refused) else slow)
-            refusal.headers["Connection"] = "close"
-            await refusal(scope, receive, send)
+            # The connection stays open for a while (`TimedHeaders`): a client that sends all
+            # before it reads would get a reset connection instead of this reply.
+            await reply_to(error if isinstance(error, Refused) else slow)(scope, receive, send)
         else:
             await self._app(scope, _replayed(bytes(body), receive), send)
         finally:

@@ -82,6 +82,8 @@ def _copy_adapter(source: Path, directory: Path, base: str) -> None:
     config |= {"base_model_name_or_path": base, "inference_mode": True}
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (directory / _CONFIG).write_text(text, encoding="utf-8")
-    for name in (_WEIGHTS, HINT_SETTINGS):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, directory / name)
+    if not (source / _WEIGHTS).is_file():
+        raise InputError(f"{source}: its weights, {_WEIGHTS}, are missing")
+    shutil.copyfile(source / _WEIGHTS, directory / _WEIGHTS)
+    if (source / HINT_SETTINGS).is_file():
+        shutil.copyfile(source / HINT_SETTINGS, directory / HINT_SETTINGS)

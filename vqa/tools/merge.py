@@ -98,7 +98,7 @@ def _quantized(run: Path) -> Quantize | None:
         return None
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        quantize: Quantize | None = settings.get("quantize")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: cannot be read as the record of a run") from error
-    quantize: Quantize | None = settings.get("quantize")
     return quantize

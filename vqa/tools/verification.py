@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from vqa.answering import Answer, Request
+from vqa.answering import Request
 from vqa.engine import LocalEngine
 from vqa.errors import InputError, VQAError, error_line
 from vqa.inputs.prompts import Message
@@ -42,7 +42,7 @@ class Verification:
 
     questions: int
     tokens: int  # of all answers
-    measure: str  # what the distance is of: logits, or an endpoint's log probabilities
+    measure: str | None  # of the distance: logits, or what an endpoint gives; None where nothing
     apart: float  # the largest distance
     allowed: float
 
@@ -208,25 +208,24 @@ def _verify_endpoint(
     key = os.environ.get("OPENAI_API_KEY")
     there = RemoteAnswerer(url, served_as, api_key=key, concurrency=1).answer(requests)
     here = engine.answer(requests)
-    apart = 0.0
+    distances: list[float] = []
     for number, (one, other) in enumerate(zip(here, there, strict=True)):
         where = f"{url}: {_place(requests, number)}"
         if one.text != other.text:
             raise VQAError(f"{where}: the answer is {other.text!r}, here {one.text!r}")
-        distance = _log_probability_apart(one, other)
+        if not one.probability or not other.probability:  # an endpoint may give none
+            continue
+        distance = abs(math.log(one.probability) - math.log(other.probability))
         if not distance <= LOG_PROBABILITY:
             raise VQAError(
                 f"{where}: the answer's probability is {other.probability}, here {one.probability}"
             )
-        apart = max(apart, distance)
+        distances.append(distance)
     tokens = sum(answer.new_tokens for answer in here)
-    return Verification(len(requests), tokens, "log probabilities", apart, LOG_PROBABILITY)
-
-
-def _log_probability_apart(one: Answer, other: Answer) -> float:
-    if not one.probability or not other.probability:  # an endpoint may give none
-        return 0.0
-    return abs(math.log(one.probability) - math.log(other.probability))
+    measure = "log probabilities" if distances else None
+    return Verification(
+        len(requests), tokens, measure, max(distances, default=0.0), LOG_PROBABILITY
+    )
 
 
 def _place(requests: Sequence[Request], number: int) -> str:
