@@ -43,6 +43,8 @@ def run(config: str, overrides: Sequence[str] = (), dry_run: bool = False) -> No
     if dry_run or head.output is None:
         _run(head.recipe, config, overrides, dry_run)
         return
+    if head.output.exists() and not head.output.is_dir():
+        raise InputError(f"output={head.output} is a file: give a directory")
     with refuse_second_training(head.output):
         try:
             _run(head.recipe, config, overrides, dry_run)

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from tests import tiny
 from tests.cli.run import environment
-from training.fusion.data import shuffled
+from training.fusion.data import _epochs, shuffled
+from training.fusion.settings import FusionSettings
 from training.run import run
 from vqa.answering import Request
 from vqa.errors import InputError
@@ -215,6 +216,21 @@ def test_an_epoch_has_every_row_once_in_small_groups_about_a_picture():
     changes = np.count_nonzero(np.diff(pictures[first]))
     assert len(rows) / 4 < changes < len(rows) / 2  # groups of four and what is left of nine
     assert len(set(pictures[first[:64]])) > 14
+
+
+@pytest.mark.parametrize(("epochs", "max_steps", "count"), [
+    (2, None, 20), (0.5, None, 5), (1, 9, 36), (3, 2, 8),
+])  # fmt: skip
+def test_a_run_of_so_many_steps_orders_each_epoch_anew(values, epochs, max_steps, count):
+    rows = np.arange(10, dtype=np.int32)
+    settings = FusionSettings.model_validate(
+        values | {"output": "run", "epochs": epochs, "max_steps": max_steps, "rows_per_step": 2}
+    )
+    order = _epochs(rows, rows, settings, row_questions=2)
+    assert len(order) == count
+    passes = [order[start : start + 10] for start in range(0, len(order) - 9, 10)]
+    assert all(sorted(one) == rows.tolist() for one in passes)
+    assert len({tuple(one) for one in passes}) == len(passes)
 
 
 def test_a_dry_run_tells_memory_and_time_and_writes_nothing(tmp_path, values, capsys):

@@ -180,6 +180,25 @@ def test_a_whole_model_keeps_its_classifier(settings: Settings, tmp_path: Path) 
     assert load(str(out), device="cpu").classifier is not None
 
 
+@pytest.mark.parametrize("language", ["lora", "full", "frozen"])
+def test_an_unfinished_run_answers_with_names(
+    settings: Settings, tmp_path: Path, language: str
+) -> None:
+    out = start(settings(train={"language": language}, save_every=1), tmp_path)
+    record = json.loads((out / "run.json").read_text()) | {"finished": False}
+    (out / "run.json").write_text(json.dumps(record))
+    assert load(str(out), device="cpu").classifier is not None
+
+
+def test_a_picture_that_was_exchanged_is_named_anew(settings: Settings, photos: Path) -> None:
+    as_they_are = {"drop": 0, "swap": 0}
+    before = texts(FinetuneRecipe(settings(hints=as_they_are)))
+    noise = np.random.default_rng(99).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(photos.parent / "0.png")
+    after = texts(FinetuneRecipe(settings(hints=as_they_are)))
+    assert [name for name in before if before[name] != after[name]] == ["0.png"]
+
+
 def test_a_longer_run_goes_on_with_the_same_names(settings: Settings, tmp_path: Path) -> None:
     out = start(settings(max_steps=2), tmp_path)
     start(settings(max_steps=3), tmp_path)

@@ -18,7 +18,7 @@ from training.sft.finetune import FinetuneRecipe
 from training.sft.settings import FinetuneSettings, SftSettings
 from vqa.errors import InputError
 from vqa.models import checkpoints
-from vqa.models.llava import compose
+from vqa.models.llava import compose, module_report
 from vqa.utils.config import load_config
 
 FAST = {"projector": 0.01, "language": 0.01, "vision": 0.01}
@@ -54,6 +54,23 @@ def test_what_is_set_to_learn_learns_and_nothing_else(tmp_path, data, config, tr
     loaded = checkpoints.load(str(out), dtype="float32")
     assert moved(before, loaded.model.state_dict()) == expected
     assert (out / "adapter_config.json").is_file() == (train["language"] == "lora")
+
+
+def test_what_learns_under_lora_is_counted_once(tmp_path):
+    """peft keeps a copy of each module that learns as a whole."""
+    values = {"recipe": "finetune", "model": str(llava_1_5(tmp_path / "base")), "device": "cpu",
+              "output": str(tmp_path / "run"), "train": {"vision": True}}  # fmt: skip
+    recipe = FinetuneRecipe(FinetuneSettings.model_validate(values))
+    model = recipe.loaded.model
+    before = {part.name: part for part in module_report(model)}
+    recipe.set_trainable(model, recipe.settings)
+    after = {part.name: part for part in module_report(model)}
+    assert before.keys() == after.keys()
+    for name in ("vision_tower", "multi_modal_projector"):
+        assert after[name].parameters == before[name].parameters
+        assert after[name].kind == before[name].kind
+    projector = after["multi_modal_projector"]
+    assert projector.trainable == projector.parameters
 
 
 @pytest.mark.parametrize("language", ["frozen", "full"])
@@ -104,6 +121,31 @@ def test_the_names_of_peft_are_taken_too(tmp_path):
     shipped = load_config(FinetuneSettings, "finetune", [*names, f"output={tmp_path}"]).lora
     assert (shipped.rank, shipped.layers, shipped.kind) == (4, ("v_proj",), "dora")
     assert set(lora(**section).model_dump()) == {*own, "kind"}  # as run.json has them
+
+
+def test_an_adapter_goes_on_with_its_own_layers_alone(tmp_path, data, config):
+    base, out = llava_1_5(tmp_path / "base"), tmp_path / "run"
+    values = {"recipe": "finetune", "model": base, "data": data, "max_steps": 1,
+              "validation": NO_VALIDATION}  # fmt: skip
+    run(config(**values, output=out, lora={"layers": ["q_proj"]}))
+    more = {**values, "output": tmp_path / "more", "adapter": out}
+    with pytest.raises(InputError, match=r"lora\.layers .*q_proj.*v_proj.*as they were then"):
+        run(config(**more, lora={"layers": ["q_proj", "v_proj"]}))
+    run(config(**more, lora={"layers": ["q_proj"]}))
+
+
+def test_layers_that_are_not_linear_get_no_lora(tmp_path, data, config, monkeypatch):
+    monkeypatch.setattr(FinetuneRecipe, "row_maker", None)  # it is refused before any features
+    with pytest.raises(InputError, match=r"\['input_layernorm'\] are not linear; it has .*q_proj"):
+        run(config(recipe="finetune", model=llava_1_5(tmp_path / "base"), data=data,
+                   output=tmp_path / "run", lora={"layers": ["q_proj", "input_layernorm"]},
+                   validation=NO_VALIDATION))  # fmt: skip
+
+
+def test_an_output_that_is_a_file_is_refused_at_once(tmp_path, data, config):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(InputError, match=r"output=.*run is a file: give a directory"):
+        run(config(recipe="finetune", model="none", data=data, output=tmp_path / "run"))
 
 
 @pytest.mark.parametrize(

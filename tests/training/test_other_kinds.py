@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 
 from tests import tiny_vlms
 from tests.training.conftest import Config
@@ -28,10 +29,13 @@ from tests.vlm_training import (
 from training.common.views import WHOLE
 from training.run import run
 from training.sft.conversations import row_losses
+from training.sft.finetune import unambiguous
 from training.sft.image_text_recipe import ImageTextRecipe
 from training.sft.settings import FinetuneSettings
+from training.sft.trainer import SftTrainer
 from vqa.errors import InputError
 from vqa.models import image_text
+from vqa.models.llava import freeze
 from vqa.models.submodules import submodules
 from vqa.tools.merge import merge
 
@@ -129,6 +133,41 @@ def test_what_is_set_to_learn_learns_and_nothing_else(
 
     assert {part_of(name) for name in changed} == expected
     assert (out / "adapter_config.json").is_file() == (learns.get("language", "lora") == "lora")
+
+
+@pytest.mark.parametrize("language", ["lora", "frozen"])
+def test_a_projector_inside_the_encoder_has_its_own_rate(
+    language: str, tmp_path: Path, base_of: Callable[[str], Path]
+) -> None:
+    values = {"recipe": "finetune", "model": str(base_of("qwen3_vl")), "output": tmp_path / "run",
+              "device": "cpu", "train": {"language": language, "vision": True}}  # fmt: skip
+    recipe = ImageTextRecipe(FinetuneSettings.model_validate(values))
+    model = recipe.loaded.model
+    trained = recipe.set_trainable(model, recipe.settings)
+
+    class Trainer(SftTrainer):
+        unwrapped = model
+
+        def __init__(self) -> None:
+            pass
+
+    learns = [name for name, each in trained.named_parameters() if each.requires_grad]
+    modules = {name: Trainer().module_of(name) for name in learns}
+    assert {modules[name] for name in learns if ".merger." in name} == {"projector"}
+    others = {modules[name] for name in learns if "visual" in name and "merger" not in name}
+    assert others == {"vision"}
+
+
+def test_a_part_is_told_from_one_whose_name_ends_alike() -> None:
+    """MiniCPM-V has a `merger` beside the encoder and a `vit_merger` in it."""
+    names = ["model", "model.vision_tower", "model.vision_tower.vit_merger", "model.merger"]
+    assert unambiguous("model.merger", names) == "model.merger"
+    assert unambiguous("model.vision_tower", names) == "vision_tower"
+    model = nn.ModuleDict({"vit_merger": nn.Linear(1, 1), "merger": nn.Linear(1, 1)})
+    freeze(model, trainable=("merger",))
+    assert {name for name, each in model.named_parameters() if each.requires_grad} == {
+        "merger.weight", "merger.bias"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["qwen2_vl", "idefics3"])

@@ -134,6 +134,29 @@ def test_the_loss_is_that_of_the_paper(tmp_path, pairs, config) -> None:
     assert weights.tolist() == [1.0] * len(losses)
 
 
+def test_other_pictures_have_another_reference(tmp_path, pairs, config) -> None:
+    """Under the same names, and whatever else the numbers depend on."""
+    base = llava_1_5(tmp_path / "base")
+    values = {"recipe": "preference", "model": base, "data": pairs, "output": tmp_path / "run",
+              "validation": {"share": 0}}  # fmt: skip
+
+    def reference(**more: Any) -> list[torch.Tensor]:
+        recipe = recipe_of(config(**values, **more))
+        plan = recipe.plan()
+        rows = recipe.prepare(plan, recipe.build(plan)).train
+        assert isinstance(rows, PairRows)
+        return rows.reference
+
+    before = reference()
+    assert all(map(torch.equal, before, reference()))
+    Image.new("RGB", (20, 20), "yellow").save(tmp_path / "0.png")
+    assert not all(map(torch.equal, before, after := reference()))
+    settings = json.loads((base / "preprocessor_config.json").read_text())
+    settings["image_mean"] = [0.1, 0.2, 0.3]
+    (base / "preprocessor_config.json").write_text(json.dumps(settings))
+    assert not all(map(torch.equal, after, reference()))
+
+
 def test_pairs_of_rows_in_one_pass(tmp_path, pairs, config) -> None:
     recipe = recipe_of(
         config(recipe="preference", model=llava_1_5(tmp_path / "base"), data=pairs, row_tokens=64,

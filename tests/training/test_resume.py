@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.cli.run import environment
@@ -71,6 +72,23 @@ def test_killed_again_and_again_it_ends_like_an_unbroken_run(tmp_path, data, con
     assert all(torch.equal(one[key], two[key]) for key in one)
     logs = [losses(tmp_path / out / "log.jsonl") for out in ("whole", "broken")]
     assert logs[0] == logs[1]
+
+
+def test_a_run_does_not_go_on_with_other_pictures(tmp_path, data, config):
+    """Which are kept apart is drawn by their content: others would be measured than before."""
+    values = {"recipe": "finetune", "model": str(llava_1_5(tmp_path / "base")), "data": str(data),
+              "output": tmp_path / "run", "validation": {"share": 0.3}}  # fmt: skip
+    run(config(**values, max_steps=2))
+    moved = shutil.copytree(data.parent, tmp_path / "moved", ignore=lambda *_: ["base", "run"])
+    run(config(**values, max_steps=3, images=str(moved)))  # the same ones elsewhere
+    picture = next(moved.glob("**/*.png"))
+    Image.new("RGB", (21, 20), "purple").save(picture)
+    with pytest.raises(InputError, match="pictures_fingerprint="):
+        run(config(**values, max_steps=4, images=str(moved)))
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    del record["pictures_fingerprint"]  # as earlier versions wrote it
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    run(config(**values, max_steps=4, images=str(moved)))
 
 
 def last_step(output: Path) -> int:

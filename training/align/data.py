@@ -88,6 +88,7 @@ class AlignPlan(TrainPlan):
     batch: int  # pairs of a step
     skipped: SkippedRows
     data_fingerprint: str
+    fingerprints: dict[str, str]  # of the files of pictures that can be opened, by path
 
     @cached_property
     def pairs(self) -> NDArray[np.int32]:
@@ -136,8 +137,9 @@ def plan_pairs(settings: AlignSettings, encoder: DualEncoder) -> AlignPlan:
     if len(train) < 2:
         raise InputError(f"{settings.data}: to tell pictures apart takes two of them at least")
     return AlignPlan(
-        data, train, val_data, validation, settings.batch, skipped, data_fingerprint(paths)
-    )
+        data, train, val_data, validation, settings.batch, skipped, data_fingerprint(paths),
+        opened.fingerprints,
+    )  # fmt: skip
 
 
 def count_steps(settings: AlignSettings, pairs: int) -> int:

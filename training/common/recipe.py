@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
@@ -16,6 +16,7 @@ from training.common.settings import RunSettings
 from training.common.skipped import SkippedRows
 from training.common.trainer import RowTrainer
 from vqa.models.llava import ModuleReport
+from vqa.utils import fingerprint
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,16 @@ class TrainPlan(ABC):
 
     skipped: SkippedRows  # rows that cannot be used
     data_fingerprint: str  # identity of the data files
+    fingerprints: Mapping[str, str]  # of the files of pictures that can be opened, by path
 
     @property
     @abstractmethod
     def size(self) -> PlanSize:
         """How large the run is."""
+
+    def pictures_fingerprint(self) -> str:
+        """Identity of the pictures' contents: it parts those that are measured from the others."""
+        return fingerprint.of_json(sorted(set(self.fingerprints.values())))
 
     def sets(self) -> Sequence[SetVisits]:
         """Count the visits of each set's pictures, where the recipe knows of sets."""

@@ -37,6 +37,7 @@ def describe(settings: RunSettings, plan: TrainPlan, prepared: PreparedRun) -> d
         "settings": settings.model_dump(mode="json"),
         "model_fingerprint": prepared.model_fingerprint,
         "data_fingerprint": plan.data_fingerprint,
+        "pictures_fingerprint": plan.pictures_fingerprint(),
         "rows": plan.size.rows,
         "pictures": plan.size.pictures,
         "sets": [asdict(one) for one in plan.sets()],

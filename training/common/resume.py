@@ -14,6 +14,7 @@ from vqa.errors import InputError
 from vqa.models import runs
 from vqa.models.runs import RUN, STATE
 
+_PICTURES = "pictures_fingerprint"
 BEST = "best"  # best-STEP: the weights that were best at validation
 # what may differ when a run goes on: it changes neither the rows nor what they teach
 _FREE = frozenset(
@@ -73,6 +74,8 @@ def refuse_another(output: Path, described: Mapping[str, Any]) -> dict[str, Any]
         return None
     prints = [key for key in ("model_fingerprint", "data_fingerprint") if key in described]
     earlier = {key: value for key, value in _EARLIER.items() if key in described["settings"]}
+    if {_PICTURES} <= old.keys() & described.keys():  # not of runs that earlier versions began
+        prints.append(_PICTURES)
     before = _fixed(earlier | settings) | {key: old.get(key) for key in prints}
     now = _fixed(described["settings"]) | {key: described[key] for key in prints}
     for key in before | now:

@@ -189,7 +189,7 @@ def plan_rows(
     return FusionPlan(
         answers=answers,
         train=questions,
-        order=_epochs(answerable, questions.pictures, settings),
+        order=_epochs(answerable, questions.pictures, settings, row_questions),
         rows=len(answerable),
         row_questions=row_questions,
         validation=to_arrays(measured, answers),
@@ -256,14 +256,20 @@ def _last_pictures(example: Example) -> tuple[str, ...]:
 
 
 def _epochs(
-    rows: NDArray[np.int32], pictures: NDArray[np.int32], settings: QuestionSettings
+    rows: NDArray[np.int32],
+    pictures: NDArray[np.int32],
+    settings: QuestionSettings,
+    row_questions: int,
 ) -> NDArray[np.int32]:
-    """Order all epochs, each anew, one after the other. `pictures` [R] of all rows."""
+    """Order all epochs, or `max_steps`, each epoch anew. `pictures` [R] of all rows."""
+    count = math.ceil(len(rows) * settings.epochs)
+    if settings.max_steps is not None:
+        count = settings.max_steps * settings.rows_of_step() * row_questions
     orders = [
         shuffled(rows, pictures, np.random.default_rng([settings.seed, epoch]))
-        for epoch in range(math.ceil(settings.epochs))
+        for epoch in range(max(1, math.ceil(count / max(1, len(rows)))))
     ]
-    return np.concatenate(orders)[: math.ceil(len(rows) * settings.epochs)]
+    return np.concatenate(orders)[:count]
 
 
 def shuffled(

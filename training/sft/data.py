@@ -128,7 +128,7 @@ class RowEncoder:
             parts.append(self.hints.identity)
         if self.paired:
             parts.append("paired")
-        if self.opens_pictures:
+        if self.opens_pictures or self.hints is not None:  # names are of a picture as it is now
             parts.append([_state(path) for path in sorted({*pictures()})])
         return fingerprint.of_json(parts)
 

@@ -15,6 +15,7 @@ from typing import Any
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
+from transformers.pytorch_utils import Conv1D
 
 from training.common.memory import MemoryEstimate, available, own_memory
 from training.common.processes import device_of
@@ -43,7 +44,7 @@ from vqa.models.name_classifier import (
     has_hints,
     open_name_classifier,
 )
-from vqa.models.submodules import Submodules, submodules
+from vqa.models.submodules import submodules
 
 
 class FinetuneRecipe(SftRecipe[FinetuneSettings]):
@@ -94,6 +95,8 @@ class FinetuneRecipe(SftRecipe[FinetuneSettings]):
             quantize=settings.quantize,
         )  # fmt: skip
         set_attention(loaded.model, settings.attention)
+        if settings.train.language == "lora":
+            lora_layers(loaded.model, settings.lora)  # before minutes go into features
         _keep_gradients(loaded.model)
         freeze(loaded.model)
         return loaded
@@ -133,7 +136,7 @@ class FinetuneRecipe(SftRecipe[FinetuneSettings]):
     def set_trainable(self, model: nn.Module, settings: FinetuneSettings) -> nn.Module:
         """Set what learns; return the model, or a peft model around it."""
         learns, parts = settings.train, submodules(model)
-        modules = trained_modules(parts, learns)
+        modules = trained_modules(model, learns)
         base = checkpoints.absolute_name(settings.model)  # a run is used elsewhere, too
         if learns.language != "lora":
             language = [parts.language, *parts.head] if learns.language == "full" else []
@@ -230,43 +233,68 @@ def _freeze_unused(llava: LlavaForConditionalGeneration) -> None:
         parameter.grad = None
 
 
-def trained_modules(parts: Submodules, learns: TrainedModules) -> list[str]:
+def trained_modules(model: Any, learns: TrainedModules) -> list[str]:
     """Name the modules beside the language model that learn, as peft matches them: by their ends.
 
     The projector of some kinds is a part of the encoder, and learns with it in any case.
     """
+    parts, names = submodules(model), [name for name, _ in model.named_modules()]
     paths = [parts.vision] if learns.vision and parts.vision else []
     if learns.projector:
         inside = tuple(f"{path}." for path in paths)
         paths = [path for path in parts.projector if not path.startswith(inside)] + paths
-    return [path.removeprefix("model.") for path in paths]
+    return [unambiguous(path, names) for path in paths]
+
+
+def unambiguous(path: str, names: Sequence[str]) -> str:
+    """Shorten a module's path, unless another module's ends alike: `vit_merger` as `merger`."""
+    short = path.removeprefix("model.")
+    return short if [name for name in names if name.endswith(short)] == [path] else path
 
 
 def add_lora(model: Any, lora: LoraSettings, base: str, modules: list[str]) -> Any:
     """Make a peft model with LoRA on the language model and the `modules` trained as they are.
 
-    Vision towers have layers of the same names (q_proj, ...), so the pattern starts at the language
-    model. Raises InputError where it matches nothing.
+    Raises InputError as `lora_layers` does.
     """
-    language = submodules(model).language
-    pattern = rf"{re.escape(language)}\..*\.({'|'.join(map(re.escape, lora.layers))})"
-    if not any(re.fullmatch(pattern, name) for name, _ in model.named_modules()):
-        linear = sorted(
-            {
-                name.rsplit(".", 1)[-1]
-                for name, module in model.get_submodule(language).named_modules()
-                if isinstance(module, nn.Linear)
-            }
-        )
-        raise InputError(
-            f"lora.layers {list(lora.layers)} match nothing in the language model; it has {linear}"
-        )
+    lora_layers(model, lora)
     adapted = get_peft_model(
-        model, LoraConfig(target_modules=pattern, **_peft_options(lora, modules))
+        model, LoraConfig(target_modules=_pattern(model, lora), **_peft_options(lora, modules))
     )
     # peft would note the directory it was loaded from, which is another on each machine
     adapted.peft_config["default"].base_model_name_or_path = base
     return adapted
+
+
+def _pattern(model: Any, lora: LoraSettings) -> str:
+    """Match the layers that get LoRA, by their paths.
+
+    Vision towers have layers of the same names (q_proj, ...), so it starts at the language model.
+    """
+    language = submodules(model).language
+    return rf"{re.escape(language)}\..*\.({'|'.join(map(re.escape, lora.layers))})"
+
+
+def lora_layers(model: Any, lora: LoraSettings) -> set[str]:
+    """Collect the paths of the layers that get LoRA.
+
+    Raises InputError where there are none, or others than linear ones among them.
+    """
+    pattern = _pattern(model, lora)
+    layers = {name: each for name, each in model.named_modules() if re.fullmatch(pattern, name)}
+    others = {name.rsplit(".", 1)[-1] for name, each in layers.items() if not _is_linear(each)}
+    if layers and not others:
+        return set(layers)
+    language = model.get_submodule(submodules(model).language)
+    linear = {
+        path.rsplit(".", 1)[-1] for path, each in language.named_modules() if _is_linear(each)
+    }
+    why = f"{sorted(others)} are not linear" if others else "match nothing in the language model"
+    raise InputError(f"lora.layers {list(lora.layers)}: {why}; it has {sorted(linear)}")
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear | Conv1D)  # GPT-2's are called so
 
 
 def _peft_options(lora: LoraSettings, modules: list[str]) -> dict[str, Any]:
@@ -288,6 +316,7 @@ def continue_adapter(
 
     Raises InputError where other things were trained then.
     """
+    layers = lora_layers(model, lora)
     adapted = add_adapter(model, adapter, is_trainable=True)
     config = adapted.peft_config["default"]
     for name, value in _peft_options(lora, modules).items():
@@ -299,5 +328,10 @@ def continue_adapter(
                 f"adapter={adapter} was trained with {name}={earlier}, not {value}: set lora and "
                 "train as they were then"
             )
+    if set(adapted.base_model.targeted_module_names) != layers:
+        raise InputError(
+            f"adapter={adapter} was trained with LoRA on {config.target_modules}, not on "
+            f"lora.layers {list(lora.layers)}: set them as they were then"
+        )
     config.base_model_name_or_path = base
     return adapted

@@ -119,7 +119,10 @@ class PreferenceRecipe(FinetuneRecipe):
         packed = rows.groups.members, rows.groups.starts, rows.layout.groups, rows.layout.starts
         layout = [fingerprint.of_bytes(numbers.tobytes()) for numbers in (*packed, plan.view_ids)]
         start = [model, adapter and identity_of(adapter), str(rows.dtype), self.settings.seed]
-        return fingerprint.of_json([start, plan.data_fingerprint, layout, rows.multiple])
+        pictures = [sorted(plan.pictures()), self.processor.image_processor.to_dict()]
+        return fingerprint.of_json(
+            [start, plan.data_fingerprint, layout, rows.multiple, pictures, self.settings.quantize]
+        )
 
     def _reference(
         self, rows: PairRows, trained: nn.Module, llava: Any, text: str

@@ -90,6 +90,7 @@ class SftTrainer(QuestionTrainer):
 
     def module_of(self, parameter: str) -> str:
         """Name the module, as in `learning_rate`, that a parameter's name belongs to."""
+        parameter = parameter.replace(".modules_to_save.default.", ".")  # as peft wraps what learns
         if any(f"{path}." in parameter for path in self.parts.projector):  # it may be in the tower
             return "projector"
         return "vision" if f"{self.parts.vision}." in parameter else "language"

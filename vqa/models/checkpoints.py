@@ -23,7 +23,12 @@ from vqa.models.hub_layout import TensorNames
 from vqa.models.llava import ModuleReport, check_image_tokens, compose, load_config, module_report
 from vqa.models.memory import check_memory
 from vqa.models.model_files import HINT_SETTINGS, is_fusion, load_pretrained
-from vqa.models.name_classifier import NameClassifier, find_name_classifier
+from vqa.models.name_classifier import (
+    HintSettings,
+    NameClassifier,
+    find_name_classifier,
+    open_name_classifier,
+)
 from vqa.models.weights import Quantize, check_ends, check_options, load_weights, stored_parameters
 from vqa.utils import fingerprint, sandbox
 from vqa.utils.files import atomic_write
@@ -167,6 +172,7 @@ def load_trained(
         what = f"`quantize` {quantize}" if quantize else "answering"
         raise InputError(f"{name}: {what} has to wait for the end of this run; train it on")
     sources: tuple[str, ...] = ()
+    classifier = None
     if settings["recipe"] == "pretrain":
         names = ("vision", "language", "seed", "tiles")
         composed = compose(**{name: settings[name] for name in names if name in settings})
@@ -175,6 +181,10 @@ def load_trained(
     else:
         base = load(str(settings["model"]), device=device, dtype=dtype)
         model, processor, sources = base.model, base.processor, base.sources
+        classifier = base.classifier
+        if chosen := settings.get("hints"):
+            hints = HintSettings(chosen["most"], chosen["least"], chosen["parts"])
+            classifier = open_name_classifier(sources, model.model.vision_tower, hints)
     checkpoint = runs.resolve_and_warn(name)
     try:
         _, unknown = model.load_state_dict(load_file(Path(checkpoint) / runs.TRAINED), strict=False)
@@ -183,7 +193,10 @@ def load_trained(
     if unknown:
         raise InputError(f"{checkpoint}: its weights do not fit, among them {min(unknown)}")
     model.eval()
-    return LoadedModel(model, processor, checkpoint, (*sources, checkpoint), module_report(model))
+    report = module_report(model)
+    return LoadedModel(
+        model, processor, checkpoint, (*sources, checkpoint), report, classifier=classifier
+    )
 
 
 def load_config_and_processor(name: str) -> tuple[Any, LlavaProcessor]:

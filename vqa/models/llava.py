@@ -165,9 +165,9 @@ def _assemble(
 
 
 def freeze(model: nn.Module, trainable: tuple[str, ...] = ()) -> None:
-    """Freeze all parameters but those whose name has one of `trainable` in it."""
+    """Freeze all parameters but those of `trainable`, modules by their path or its end."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(part in name for part in trainable))
+        parameter.requires_grad_(any(f".{path}." in f".{name}" for path in trainable))
 
 
 def module_report(model: nn.Module) -> tuple[ModuleReport, ...]:
@@ -187,8 +187,14 @@ def module_report(model: nn.Module) -> tuple[ModuleReport, ...]:
 
 
 def _report(name: str, module: nn.Module, counted: set[int]) -> ModuleReport:
-    parameters = [p for p in module.parameters() if id(p) not in counted]
-    counted.update(id(p) for p in parameters)
+    # peft keeps a module as it was beside the one that it trains
+    parameters = [
+        parameter
+        for path, parameter in module.named_parameters()
+        if id(parameter) not in counted and "original_module" not in path.split(".")
+    ]
+    counted.update(id(parameter) for parameter in parameters)
+    module = getattr(module, "original_module", module)
     config = getattr(module, "config", None)
     return ModuleReport(
         name=name,

@@ -35,7 +35,8 @@ def submodules(model: Any) -> Submodules:
     heads = tuple(path for path in (paths.get(id(head)),) if path)
     joining = [path for path in beside(model, language) if path not in (*encoders, *heads)]
     if not joining and vision:
-        inside = model.get_submodule(vision).named_children()
+        encoder = model.get_submodule(vision)
+        inside = getattr(encoder, "original_module", encoder).named_children()  # as peft wraps it
         joining = [f"{vision}.{name}" for name, _ in inside if "merger" in name]
     projector = [inner for path in joining for inner in _callable(model, path)]
     return Submodules(language, vision, tuple(projector), heads)
