@@ -277,6 +277,7 @@ def test_compiling_wants_a_compiler(tmp_path, data, config, monkeypatch):
         ({"train": {"language": "full"}, "quantize": "4bit"}, "quantized weights cannot learn"),
         ({"train": {"language": "frozen"}, "quantize": "4bit"}, "quantized weights cannot learn"),
         ({"train": {"projector": False}, "projector_start": "words"}, "set train.projector"),
+        ({"train": {"vision": True}, "projector_start": "words"}, "needs a frozen encoder"),
         ({"device": "cuda:1"}, "device"),
         pytest.param(
             {"device": "mps"},

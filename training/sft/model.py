@@ -165,8 +165,6 @@ class SftRecipe(Recipe[SftT, SftPlan]):
         else:
             pictures = features_of(model, image_processor, plan.pictures(), plan.fingerprints)
         if settings.projector_start == "words":
-            if self.pixels:
-                raise InputError("projector_start: words needs a frozen encoder; use as_is")
             examples = plan.tokens.examples(plan.train_rows)
             start_from_words(model, self.processor, examples, plan.train_pictures(), pictures)
         multiple = settings.row_tokens if settings.torch_compile else 1

@@ -41,6 +41,7 @@ class HintTrainSettings(Section):
     most: int = Field(3, ge=1, le=20)  # names of a picture
     least: float = Field(0.08, gt=0, lt=1)  # probability of a name
     parts: float = Field(0.6, gt=0)  # probability of a name of a part; more than 1 for none
+    # of all pictures, those of the validation too, whose loss is then of the same kind
     drop: float = Field(0.12, ge=0, lt=1)  # share of pictures that get none
     swap: float = Field(0.08, ge=0, lt=1)  # share that get those of another picture
 
@@ -143,4 +144,6 @@ class FinetuneSettings(SftSettings):
             raise ValueError("quantize: quantized weights cannot learn; use train.language=lora")
         if self.projector_start == "words" and not learns.projector:
             raise ValueError("projector_start: words changes the projector; set train.projector")
+        if self.projector_start == "words" and learns.vision:
+            raise ValueError("projector_start: words needs a frozen encoder; use as_is")
         return self
