@@ -40,9 +40,6 @@ def show() -> None:
     """Draw the page for this run of the script."""
     branch = _branch()
     running = next((turn for turn in branch if turn.state == "running"), None)
-    waits = not model_picker.is_ready() or running is not None
-    if not waits and composer.ask_waiting(_ask):
-        st.rerun()
     with st.sidebar:
         history_list.show(branch)
         with st.expander(text("model.heading"), icon=":material/memory:"):
@@ -50,16 +47,19 @@ def show() -> None:
         with st.expander(text("settings.heading"), icon=":material/tune:"):
             settings_panel()
         language_picker()
+    # behind the settings, which the address brings back where the page was loaded anew
+    if running is None and model_picker.is_ready() and composer.ask_waiting(_ask):
+        st.rerun()
     if not branch:
         st.title(text("title"))
     for turn, following in zip_longest(branch, branch[1:]):
         turns.show(turn, following)
     if not branch and not drafts.draft():
-        welcome.show(lambda question: composer.send(question, _ask, False, waits))
+        welcome.show(lambda question: composer.send(question, _ask, False, _waits))
     composer.show(
         _ask,
         pictures=[(turn, at) for turn in branch for at in range(len(turn.pictures))],
-        waits=waits,
+        waits=_waits,
         disabled=host().error is not None,
         stop=partial(report_errors(chats().stop), owner(), running.id) if running else None,
     )
@@ -71,6 +71,11 @@ def show() -> None:
         _follow(running)
     elif "awaited" in st.session_state:
         map_layer.preload(st.session_state.pop("awaited"))
+
+
+def _waits() -> bool:
+    """Tell whether a question has to wait: for the model, or for the answer before it."""
+    return not model_picker.is_ready() or any(turn.state == "running" for turn in _branch())
 
 
 def _branch() -> list[Turn]:
@@ -105,7 +110,8 @@ def _ask(question: str, pictures: Sequence[Upload]) -> None:
             report_errors(service.delete)(owner(), key)
         return
     st.query_params["c"] = key
-    address.forget("draft")
+    if before is None:  # else it belongs to a conversation that is not begun yet
+        address.forget("draft")
 
 
 @st.fragment(run_every=HEARTBEAT)
@@ -122,13 +128,20 @@ def _follow(turn: Turn) -> None:
     if whole:
         return
     if job is None:  # another server of this history writes it, or it ended this moment
-        ended = chats().history.turn(owner(), turn.id).state != "running"
+        ended = not _is_running(turn)
     else:
         ended = _stream(job, place, words)
         if ended:
             chats().wait(turn.id)
     if ended:
         st.rerun()
+
+
+def _is_running(turn: Turn) -> bool:
+    try:
+        return chats().history.turn(owner(), turn.id).state == "running"
+    except VQAError:  # deleted in another tab, or the disk: the next run of the page says so
+        return False
 
 
 def _awaited(job: Job | None) -> str:

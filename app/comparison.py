@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import streamlit as st
 
@@ -10,7 +11,7 @@ from app import model_picker, window
 from app.error_text import message_text
 from app.flash_message import report_errors
 from app.sampling_panel import sampling_params
-from app.state import answer_maps, chats, is_local, owner, second_host
+from app.state import answer_maps, chats, host, is_local, owner, second_host
 from app.texts import formatted, plain, text
 from app.turn_details import figures
 from vqa.chat.page_options import ModelChoice
@@ -55,7 +56,8 @@ def show(key: str) -> None:
 def _ask(answer: Turn) -> None:
     """Draw the choice of a second model, and let it answer the same question."""
     st.caption(text("compare.memory"))
-    choice = model_picker.choose(second_host().choice, "second")
+    usual = replace(second_host().choice, read=host().choice.read)
+    choice = model_picker.choose(usual, "second")
     if st.button(text("compare.ask"), type="primary", disabled=choice is None) and choice:
         answer_maps().drop_in_advance()
         worker = _loaded(choice)

@@ -97,16 +97,23 @@ def _taken() -> set[str]:
 
 
 def _uploader() -> str:
-    """Return the key of the uploader: another one has none of its files."""
-    return f"files-{st.session_state.setdefault('uploader', 0)}"
+    """Return the key of the uploader: another one has none of its files.
+
+    Each conversation has its own: a file that is on its way comes into no other.
+    """
+    number = st.session_state.setdefault("uploader", 0)
+    return f"files-{number}-{st.query_params.get('c', '')}"
 
 
-def send(question: str, ask: Ask, has_pictures: bool, waits: bool) -> None:
-    """Ask with the pictures that wait; while another answer is written, as soon as it has ended."""
+def send(question: str, ask: Ask, has_pictures: bool, waits: Callable[[], bool]) -> None:
+    """Ask with the pictures that wait; while another answer is written, as soon as it has ended.
+
+    Whether it `waits` is found out now: another tab may have asked since the page was drawn.
+    """
     draft = drafts.draft()
     if not (has_pictures or draft.pictures):
         put_back(question, [], text("chat.no_picture"))
-    elif waits and (question.strip() or draft.question):
+    elif waits() and (question.strip() or draft.question):
         drafts.put(replace(draft, question=f"{draft.question}\n{question}".strip()))
     else:
         ask_next(question, ask)
@@ -138,7 +145,7 @@ def _take() -> Draft:
 def show(
     ask: Ask,
     pictures: Sequence[tuple[Turn, int]],
-    waits: bool,
+    waits: Callable[[], bool],
     disabled: bool,
     stop: Callable[[], None] | None,
 ) -> None:
@@ -179,7 +186,9 @@ def show(
                 on_change=_take_files, label_visibility="collapsed",
             )  # fmt: skip
             # uploads.js waits until as many are taken as have come
-            st.html(f'<span data-taken="{len(_taken())}"></span>')
+            here = st.session_state.get(_uploader()) or []  # those of an earlier visit are gone
+            taken = sum(file.file_id in _taken() for file in here)
+            st.html(f'<span data-taken="{taken}"></span>')
         _camera()
     if "draft" in st.session_state:
         st.session_state.question = st.session_state.draft

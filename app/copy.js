@@ -16,7 +16,7 @@
   window.addEventListener("click", async (event) => {
     const button = event.target.closest?.("[data-copy]");
     if (!button) return;
-    await copy(button.dataset.copy);
+    await copy(decodeURIComponent(button.dataset.copy));
     button.classList.add("copied");
     setTimeout(() => button.classList.remove("copied"), 2000);
   });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from urllib.parse import quote
 
 import streamlit as st
 
@@ -11,7 +12,8 @@ from app.texts import text
 
 def show(words: str) -> None:
     """Draw the button."""
-    copied, name = (html.escape(one).replace("\n", "&#10;") for one in (words, text("turn.copy")))
+    # as in a URL: Streamlit takes an attribute away in which the end of a comment or tag stands
+    copied, name = quote(words, safe=" ", errors="replace"), html.escape(text("turn.copy"))
     st.html(
         f'<button data-copy="{copied}" aria-label="{name}" title="{name}"></button>',
         width="content",

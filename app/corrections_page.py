@@ -97,7 +97,7 @@ def _list(judged: Sequence[Turn]) -> None:
         label_visibility="collapsed",
         key="judged-filter",
     )
-    answers = [answer for answer in judged if _FILTERS[chosen or "all"](answer)]
+    answers = _in_place(judged, chosen or "all")
     if not answers:
         st.caption(text("corrections.none"))
     for answer in _page(answers):
@@ -107,6 +107,21 @@ def _list(judged: Sequence[Turn]) -> None:
             continue
         with st.container(border=True, gap="small"):
             _card(branch)
+
+
+def _in_place(judged: Sequence[Turn], chosen: str) -> list[Turn]:
+    """List the answers of a filter, in the order that they had when filter and page were chosen.
+
+    A card whose answer gets another thumb stays where it is, to be corrected, too.
+    """
+    view = chosen, st.session_state.get("judged-page", 1)
+    before, places = st.session_state.get("judged-places", (None, {}))
+    if before != view:
+        places = {}
+    matching = [each for each in judged if each.id in places or _FILTERS[chosen](each)]
+    matching.sort(key=lambda each: places.get(each.id, -1))  # those that are new come first
+    st.session_state["judged-places"] = view, {each.id: at for at, each in enumerate(matching)}
+    return matching
 
 
 def _page(answers: list[Turn]) -> list[Turn]:
@@ -148,6 +163,7 @@ def _card(branch: Sequence[Turn]) -> None:
         submitted = st.form_submit_button(text("turn.keep"))
     if submitted:
         chats().history.correct(owner(), answer.id, correction)
+        st.session_state.pop("judged-places", None)  # it is done: the next ones move up
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         rating(answer)

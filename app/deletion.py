@@ -11,6 +11,7 @@ from app import address, window
 from app.flash_message import report_errors
 from app.state import chats, owner
 from app.texts import text
+from vqa.chat.turn import NotFoundError
 from vqa.errors import VQAError
 
 Kind = Literal["conversation", "turn", "judgement"]
@@ -57,5 +58,14 @@ def _delete(kind: Kind, key: str) -> None:
         "judgement": chats().history.take_back,
     }
     actions[kind](owner(), key)
-    if st.query_params.get("c") == key:
+    shown = st.query_params.get("c")
+    if shown is not None and not _is_there(shown):
         address.forget("c")
+
+
+def _is_there(conversation: str) -> bool:
+    try:
+        chats().history.turn_ids(owner(), conversation)
+    except NotFoundError:
+        return False
+    return True

@@ -24,14 +24,19 @@ def error_text(error: Exception) -> str:
 
 
 def message_text(words: str) -> str:
-    """Write a message of the library in the language of the page, in English where it has none.
+    """Write a message of the library for the page, as `message_in` does."""
+    return message_in(language(), words)
+
+
+def message_in(language: str, words: str) -> str:
+    """Write a message of the library in a language, in English where it has none there.
 
     For guests it has no path of the directory in which conversations are stored.
     """
     if not is_local():
         place = str(directory())
         words = words.replace(f"{place}{os.sep}", "").replace(place, "...")
-    if language() != "zh":
+    if language != "zh":
         return words
     rows = [_translated(part) for part in words.split("; ")]  # of a file, each with its reason
     return "；".join(filter(None, rows)) if all(rows) else _translated(words) or words

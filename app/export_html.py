@@ -12,6 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from PIL.Image import Image, Resampling
 
+from app.error_text import message_in
 from app.texts import text_in
 from app.turn_details import figures
 from vqa.chat.turn import Mark, StoredPicture, Turn
@@ -47,6 +48,7 @@ def as_html(
         picture=_Drawn(load).url,
         say=say,
         figures=lambda turn: figures(turn, say) if turn.about else "",
+        message=partial(message_in, language),
         language=language,
         version=__version__,
     )

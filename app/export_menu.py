@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
+from app.error_text import message_in
 from app.export_html import as_html
 from app.state import chats, owner
 from app.texts import language, text
@@ -29,6 +32,7 @@ def show(conversation: str) -> None:
             history.branch(me, conversation),
             history.turns(me, conversation),
             history.system(me, conversation),
+            partial(message_in, "en"),
         )
 
     with st.popover(text("chat.export"), icon=":material/download:"):

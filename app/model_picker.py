@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
@@ -52,7 +53,11 @@ def choose(now: ModelChoice, key: str) -> ModelChoice | None:
     dtype = _select(key, "dtype", ["auto", "bfloat16", "float16", "float32"], now.dtype)
     device = _select(key, "device", ["auto", "cpu", "cuda", "mps"], now.device)
     few = quantize if quantize in ("4bit", "8bit") else None
-    return ModelChoice(name, adapter or None, device, dtype, few) if name else None  # type: ignore[arg-type]
+    chosen = replace(
+        now, name=name, adapter=adapter or None, device=device, dtype=dtype,
+        quantize=few,  # type: ignore[arg-type]
+    )  # fmt: skip
+    return chosen if name else None
 
 
 @st.cache_data(ttl=10, show_spinner=False)
@@ -99,7 +104,8 @@ def show_state() -> None:
     with st.container(horizontal=True):
         st.button(text("model.retry"), on_click=model_host.load, args=(model_host.choice,))
         if model_host.choice.name != "embedded":
-            st.button(text("model.embedded"), on_click=model_host.load, args=(ModelChoice(),))
+            usual = ModelChoice(read=model_host.choice.read)
+            st.button(text("model.embedded"), on_click=model_host.load, args=(usual,))
 
 
 def _progress(name: str) -> tuple[float, str]:

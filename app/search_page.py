@@ -110,7 +110,10 @@ def _find(index: Path) -> None:
         hits = search_by_image(opened, encoder, load_image(example), _SHOWN)
     else:
         hits = search_by_text(opened, encoder, words.strip(), _SHOWN)
-    _results(hits)
+    current = [hit for hit in hits if not opened.has_changed(hit.image)]
+    if len(current) < len(hits):
+        st.caption(text("search.changed", count=len(hits) - len(current)))
+    _results(current)
 
 
 def _results(hits: list[Hit]) -> None:

@@ -197,7 +197,9 @@ def _versions(turn: Turn) -> None:
 
 def _editor(turn: Turn) -> None:
     with st.form(f"edit-{turn.id}", border=False):
-        words = st.text_area(text("turn.edit"), turn.text, label_visibility="collapsed")
+        words = st.text_area(
+            text("turn.edit"), turn.text, label_visibility="collapsed", key=f"edited-{turn.id}"
+        )
         with st.container(horizontal=True):
             saved = st.form_submit_button(text("turn.save"), type="primary")
             cancelled = st.form_submit_button(text("turn.cancel"))
@@ -239,7 +241,9 @@ def _correct(key: str) -> None:
     turn = chats().history.turn(owner(), key)
     st.text(turn.text)
     with st.form(f"correction-{key}", border=False):
-        correction = st.text_area(text("turn.correction"), turn.correction)
+        correction = st.text_area(
+            text("turn.correction"), turn.correction, key=f"corrected-{turn.id}"
+        )
         if st.form_submit_button(text("turn.keep"), type="primary"):
             report_errors(chats().history.correct)(owner(), key, correction)
             window.close()

@@ -20,9 +20,13 @@
       ? event.target.closest(buttons)
       : event.key === "Enter" && !event.shiftKey && event.target.matches("textarea, input");
 
-  // sends what was held back once all files are there, unless one of them is refused
-  const later = () => {
-    if (coming()) setTimeout(later, 50);
+  const conversation = () => new URLSearchParams(location.search).get("c");
+
+  // sends what was held back once all files are there, unless one of them is refused, or another
+  // conversation is shown meanwhile
+  const later = (held) => {
+    if (conversation() !== held) return;
+    if (coming()) setTimeout(later, 50, held);
     else document.querySelector('[data-testid="stChatInputSubmitButton"]')?.click();
   };
 
@@ -35,7 +39,7 @@
     if (!refused && !waits) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    if (!refused && box) later();
+    if (!refused && box) later(conversation());
   };
 
   // before Streamlit's own

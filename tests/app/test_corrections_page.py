@@ -114,6 +114,7 @@ def test_a_thumb_is_changed_here(history: History) -> None:
     cup = next(one for _, one in history.judged_answers(ME) if one.text == "a cup")
     page.feedback(key=f"rating-{cup.id}").set_value(0).run()
     assert history.turn(ME, cup.id).rating == -1
+    assert answers(page) == ["a car", "a cup", "a hat", "a dog"]  # it stays where it was
     assert answers(choose(page, "open")) == ["a cup", "a car"]
 
 

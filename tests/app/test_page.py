@@ -18,6 +18,7 @@ from tests.app.waiting import finish
 from vqa.chat import MAX_PICTURES, page_options
 from vqa.chat.page_options import ModelChoice
 from vqa.chat.picture_store import DecodedPictures
+from vqa.chat.turn import NotFoundError
 from vqa.errors import VQAError
 from vqa.inputs import images
 
@@ -384,3 +385,64 @@ def test_what_waits_is_asked_by_a_tab_that_opens_later_and_once(parrot: Parrot) 
     tabs = [finish(opened(c=key)), finish(opened(c=key))]
     for tab in tabs:
         assert texts(finish(tab.run()))[2:] == ["And next?", "With 1 pictures you asked: And next?"]
+
+
+def test_a_tab_that_knows_nothing_of_the_others_question_waits_for_its_answer(
+    parrot: Parrot,
+) -> None:
+    first = ask(opened(), "First?", ("a.png", png()))
+    second = opened(c=first.query_params["c"])
+    first.chat_input[0].set_value("unhurried?").run()
+    second.chat_input[0].set_value("And then?").run()
+    finish(second.run())
+    asked = [message.text for message in parrot.requests[-1].messages if message.role == "user"]
+    assert asked == ["First?", "unhurried?", "And then?"]
+
+
+def test_a_conversation_that_is_not_begun_keeps_its_draft(parrot: Parrot) -> None:
+    page = ask(opened(), "First?", ("a.png", png()))
+    key = page.query_params["c"]
+    page.button(key="new").click().run()
+    page.button(key="example-cat").click().run()
+    page.button(key=f"open-{key}").click().run()
+    ask(page, "Second?")
+    page.button(key="new").click().run()
+    assert [button.label for button in page.button].count("Remove") == 1
+
+
+def test_a_waiting_question_is_asked_as_the_address_sets(parrot: Parrot) -> None:
+    page = opened()
+    page.chat_input[0].upload("a.png", png(), "image/png")
+    page.chat_input[0].set_value("unhurried?").run()
+    page.chat_input[0].set_value("And next?").run()
+    finish(opened(c=page.query_params["c"], max_new_tokens="64", temperature="0.5").run())
+    assert parrot.requests[-1].messages[-1].text == "And next?"
+    assert parrot.requests[-1].settings.max_new_tokens == 64
+    assert parrot.requests[-1].settings.temperature == 0.5
+
+
+def test_nothing_is_left_of_a_conversation_without_turns(parrot: Parrot) -> None:
+    page = opened()
+    element(page, "text_area", "System prompt").set_value("Old prompt").run()
+    ask(page, "My secret?", ("a.png", png()))
+    key = page.query_params["c"]
+    (question, _) = chats().history.branch("local", key)
+    page.button(key=f"delete-{question.id}").click().run()
+    page.button(key="delete-yes").click().run()
+    assert "c" not in page.query_params and not page.chat_message
+    element(page, "text_area", "System prompt").set_value("New prompt").run()
+    ask(page, "Harmless?", ("a.png", png()))
+    assert parrot.requests[-1].messages[0].text == "New prompt"
+    assert "My secret\\?" not in [button.label for button in page.button]
+    with pytest.raises(NotFoundError):
+        chats().history.branch("local", key)
+
+
+def test_reading_stays_on_with_another_model(
+    parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VQA_APP", json.dumps({"choice": {"name": "x/y", "read": "always"}}))
+    chosen: list[ModelChoice] = []
+    monkeypatch.setattr(vqa.loading, "load_choice", lambda choice: chosen.append(choice) or parrot)
+    press(opened(), "Load")
+    assert [choice.read for choice in chosen] == ["always", "always"]

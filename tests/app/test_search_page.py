@@ -60,6 +60,16 @@ def test_a_folder_is_looked_at_and_searched(parrot: Parrot, photos: Path) -> Non
     assert any(one.label.startswith("Look again: 4") for one in again.button)
 
 
+def test_files_that_changed_are_no_results(parrot: Parrot, photos: Path) -> None:
+    press(searching(photos), "Look at 4 pictures")
+    Image.new("RGB", (40, 31), "blue").save(photos / "red.png")
+    (photos / "green.png").unlink()
+    page = searching(photos)
+    page.file_uploader(key="search-like").set_value(("like.png", png("red"), "image/png")).run()
+    assert names(page) == ["blue\\.png"]
+    assert any("until you look again: 2" in caption.value for caption in page.main.caption)
+
+
 def test_what_is_wrong_is_told(parrot: Parrot, tmp_path: Path, photos: Path) -> None:
     assert "no such folder" in searching(tmp_path / "nowhere").error[0].value
     (tmp_path / "empty").mkdir()

@@ -96,7 +96,7 @@ def test_the_window_shows_what_was_read_and_copies_it(
     assert [one.value for one in shown.text] == ["Bread\t1.29\nTOTAL"] * 2
     bodies = [one.proto.body for one in shown.get("html")]
     assert sum("read-text" in body for body in bodies) == 2
-    assert sum('data-copy="Bread\t1.29&#10;TOTAL"' in body for body in bodies) == 2
+    assert sum('data-copy="Bread%091.29%0ATOTAL"' in body for body in bodies) == 2
     assert asked == [(("always",), {"stored": False})]  # nothing of a guest's picture on disk
 
 

@@ -177,7 +177,8 @@ def test_another_answer_is_sampled_anew(service: ChatService, echo: Echo) -> Non
     real = echo.stream
 
     def stream(request, cancel=None):  # type: ignore[no-untyped-def]
-        seeds.append((request.settings.temperature > 0, request.settings.seed))
+        assert request.settings.temperature > 0
+        seeds.append(request.settings.seed)
         assert [one.role for one in request.messages] == ["user"]
         return real(request, cancel)
 
@@ -185,7 +186,9 @@ def test_another_answer_is_sampled_anew(service: ChatService, echo: Echo) -> Non
     second = service.answer_again(ANNA, first)
     service.wait(second)
     service.wait(service.answer_again(ANNA, second))
-    assert seeds == [(True, 1), (True, 2)]
+    service.history.delete_turn(ANNA, second)
+    service.wait(service.answer_again(ANNA, first))
+    assert len(set(seeds)) == 3
     assert len(service.history.branch(ANNA, key)[-1].siblings) == 3
 
 

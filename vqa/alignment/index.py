@@ -152,6 +152,14 @@ class PictureIndex:
         pairs = zip(matches.keys.tolist(), matches.distances.tolist(), strict=True)
         return [Hit(self.folder / self._names[key], 1 - distance) for key, distance in pairs]
 
+    def has_changed(self, picture: Path) -> bool:
+        """Tell whether the file of a picture is gone, or another than was indexed."""
+        stamp = self._stamps.get(picture.relative_to(self.folder).as_posix())
+        try:
+            return FileStamp.of(picture) != stamp
+        except OSError:
+            return True
+
     def check_room(self, more: int) -> None:
         """Raise VQAError where the disk has no room for the index with so many `more` pictures.
 

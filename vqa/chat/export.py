@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vqa.chat.turn import StoredPicture, Turn, model_parts
@@ -35,13 +35,19 @@ def as_markdown(branch: Sequence[Turn]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def as_json(branch: Sequence[Turn], turns: Sequence[Turn] = (), system: str = "") -> str:
+def as_json(
+    branch: Sequence[Turn],
+    turns: Sequence[Turn] = (),
+    system: str = "",
+    message: Callable[[str], str] = str,
+) -> str:
     """The conversation as JSON: `messages` to go on with, and `turns`, which is all there is.
 
     `messages` are OpenAI messages of the branch: its pictures as data URLs, and what the model
     answered. `turns` are those of all branches (of this one where none are given), in the order
     they were made, with models, figures, ratings and corrections. They name pictures by SHA-256,
-    with the `box` that a question is about; `pictures` has those that are in no message.
+    with the `box` that a question is about; `pictures` has those that are in no message. A notice
+    stands there as `message` writes it.
     """
     turns, contents = turns or branch, _Contents()
     shown = {turn.id for turn in branch}
@@ -69,7 +75,7 @@ def as_json(branch: Sequence[Turn], turns: Sequence[Turn] = (), system: str = ""
         "written_by": f"vqa {__version__}",
         "system": system,
         "messages": messages,
-        "turns": [_turn(turn, turn.id in shown, contents) for turn in turns],
+        "turns": [_turn(turn, turn.id in shown, contents, message) for turn in turns],
         "pictures": {digest: url for digest, url in pictures.items() if url},
     }
     return json.dumps(conversation, ensure_ascii=False, indent=1) + "\n"
@@ -128,7 +134,9 @@ def _part(name: str, url: str | None) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def _turn(turn: Turn, shown: bool, contents: _Contents) -> dict[str, Any]:
+def _turn(
+    turn: Turn, shown: bool, contents: _Contents, message: Callable[[str], str]
+) -> dict[str, Any]:
     about: Any = without_nan(turn.about)
     values: dict[str, Any] = {
         "id": turn.id,
@@ -143,7 +151,7 @@ def _turn(turn: Turn, shown: bool, contents: _Contents) -> dict[str, Any]:
     return {
         **values,
         "state": turn.state,
-        "notice": turn.notice,
+        "notice": message(turn.notice),
         "model": turn.model,
         **{name: value for name, value in about.items() if name not in values},
         "rating": turn.rating,

@@ -223,7 +223,10 @@ class History:
                 ).first()
 
     def delete_turn(self, owner: str, turn: str) -> None:
-        """Delete a turn and all that came after it. What stood beside it is shown instead."""
+        """Delete a turn and all that came after it. What stood beside it is shown instead.
+
+        A conversation of which nothing is left goes too, with its title and system prompt.
+        """
         with self._database.writing() as session:
             row, conversation = self._owned_turn(session, owner, turn)
             parent, key = row.parent, conversation.id
@@ -236,6 +239,8 @@ class History:
                 .limit(1)
             ).first()
             conversation.head = parent
+            if beside is None and parent is None:
+                session.delete(conversation)
         if beside is not None:
             self.choose(owner, beside)
         self._remove_unused_pictures()

@@ -6,6 +6,7 @@ stored in either case.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +103,7 @@ class ChatService:
     def answer_again(self, owner: str, answer: str, settings: SamplingParams | None = None) -> str:
         """Write another answer to the same question, beside the old one, and return its id.
 
-        It is sampled with another seed each time, also where the settings ask for the likeliest.
+        It is sampled with a seed of its own, also where the settings ask for the likeliest.
         """
         with self._reserved(owner) as worker:
             turns = self._branch(owner, answer)
@@ -110,7 +111,7 @@ class ChatService:
             settings = replace(
                 settings,
                 temperature=settings.temperature or _ANEW,
-                seed=settings.seed + len(turns[-1].siblings),
+                seed=secrets.randbelow(1 << 31),
             )
             conversation = self.conversation(owner, turns[:-1], turns[-1].conversation)
             return self._submit(worker, owner, turns[-2].id, conversation, settings)

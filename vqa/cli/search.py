@@ -90,3 +90,6 @@ def find_command(
         return
     for hit in hits:
         typer.echo(f"{hit.similarity:+.3f}  {one_line(hit.image)}")
+    if changed := sum(pictures.has_changed(hit.image) for hit in hits):
+        line = f"vqa: {changed} of these files changed or went since they were indexed: index anew"
+        typer.echo(line, err=True)
