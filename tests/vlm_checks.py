@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Event
@@ -208,6 +208,8 @@ def scores_choices(case: Case) -> None:
     """Scores are the log probabilities of the choices by one forward pass over each."""
     texts = ["a cat", "two dogs, in the garden"]
     (scores,) = case.answerer.score_choices([asked(ONE)], [texts])
+    searched = replace(asked(ONE), settings=SamplingParams(num_beams=3))
+    assert case.answerer.score_choices([searched], [texts])[0] == scores
     inputs = case.official_inputs(ONE)
     length = inputs["input_ids"].shape[1]
     for text, score in zip(texts, scores, strict=True):

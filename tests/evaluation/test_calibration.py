@@ -72,6 +72,15 @@ def test_the_threshold_keeps_what_it_says_also_of_shares() -> None:
     assert calibration.score_below == pytest.approx(scores[~above].mean())
 
 
+def test_a_threshold_is_short_and_keeps_what_it_says_as_it_is_printed() -> None:
+    probabilities = np.array([0.5, 0.99962, 0.99975, 0.99981])
+    threshold = compute_calibration(probabilities, np.array([0.0, 0.0, 1.0, 1.0])).threshold
+    assert threshold is not None and f"{threshold:.16g}" == "0.9997"
+    assert (probabilities >= float(f"{threshold:.16g}")).tolist() == [False, False, True, True]
+    close = np.array([0.1, np.nextafter(0.1, 1)])
+    assert compute_calibration(close, np.array([0.0, 1.0])).threshold == close[1]
+
+
 def test_the_order_of_rows_changes_nothing() -> None:
     random = np.random.default_rng(1)
     probabilities = random.integers(5, size=97) / 4

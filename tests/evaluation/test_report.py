@@ -328,7 +328,7 @@ def test_charts_draw_what_is_there() -> None:
     assert 'points="126.5,246 255.5,12"' in drawn
     curve = charts.risk_coverage([("a", calibration)])
     assert 'points="191,246 320,12"' in curve  # the axis ends at 50 %
-    assert "not sure below 0.50" in curve
+    assert "not sure below 0.5;" in curve
 
 
 def test_a_page_without_probabilities_errors_or_slices(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from vqa.errors import InputError
 from vqa.evaluation.predictions import Prediction
 from vqa.evaluation.run_description import check_condition, description_differences
 from vqa.evaluation.scoring import guess_metric, score
-from vqa.metrics import METRICS
+from vqa.metrics import METRICS, metric
 
 
 def rows(*answers: tuple[str, ...]) -> list[Example]:
@@ -52,7 +53,7 @@ def test_the_json_has_values_at_the_top_and_ids_keep_their_type() -> None:
     assert parsed["rows"] == [{"id": "7", "score": 1.0}, {"id": 7, "score": 0.0}]
     assert set(parsed) == {
         "accuracy", "precision", "yes_rate", "metric", "count", "pictures", "missing", "errors",
-        "unknown", "intervals", "baselines", "seeing", "calibration", "rows",
+        "unknown", "incomplete", "intervals", "baselines", "seeing", "calibration", "rows",
     }  # fmt: skip
     assert set(parsed["intervals"]) == {"accuracy", "precision", "yes_rate"}
     assert parsed["intervals"]["accuracy"] == [0.0, 1.0]
@@ -187,3 +188,39 @@ def answered(*answers: tuple[str, ...], **extra: object) -> list[Example]:
 def test_the_metric_follows_from_the_answers(data: list[Example], name: str) -> None:
     assert guess_metric(data) == name
     assert name in METRICS
+
+
+def test_letters_at_random_are_no_seeing() -> None:
+    """Whose texts differ by row, so that no text is right in many rows."""
+    random = np.random.default_rng(0)
+    data = [
+        Example(i, (f"{i}.png",), "Which?", (f"right {i}",), extra={"choices": choices})
+        for i in range(300)
+        for choices in [list(random.permutation([f"right {i}", *(f"wrong {i}{j}" for j in "abc")]))]
+    ]
+    guesses = {i: Prediction("ABCD"[random.integers(4)]) for i in range(300)}
+    result = score(data, guesses, metric("multiple_choice"))
+    assert result.baselines["commonest_place"]["score"] == pytest.approx(0.25, abs=0.06)
+    assert result.baselines["commonest"]["score"] < 0.02
+    assert result.gain.baseline == "commonest_place"
+    assert result.gain.sentence.startswith("No seeing is shown")
+    right = {i: Prediction(f"right {i}") for i in range(300)}
+    assert score(data, right, metric("multiple_choice")).gain.value > 0.6
+    by_letter = [
+        replace(row, answers=("ABCD"[row.extra["choices"].index(row.answers[0])],)) for row in data
+    ]
+    again = score(by_letter, guesses, metric("multiple_choice"))
+    assert again.baselines["commonest_place"] == result.baselines["commonest_place"]
+
+
+def test_seeing_is_not_measured_beside_half_a_baseline() -> None:
+    data = rows(*[(("cat", "dog")[i % 2],) for i in range(60)])
+    good = predicted(*[("cat", "dog")[i % 2] if i % 5 else "cow" for i in range(60)])
+    half = {key: one for key, one in good.items() if key < 20} | {30: Prediction(None, error="x")}
+    whole = score(data, good, right, blind=good)
+    assert whole.gain.baseline == "blind" and not whole.incomplete
+    result = score(data, good, right, blind=half)
+    assert result.incomplete == {"blind": 40}
+    assert result.gain.baseline != "blind" and "blind" in result.baselines
+    failed_too = {key: one for key, one in good.items() if key < 20}
+    assert not score(data, failed_too, right, blind=failed_too).incomplete

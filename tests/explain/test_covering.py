@@ -137,6 +137,18 @@ def test_a_map_that_misses_is_worse_than_random_and_said_to_be() -> None:
     assert right.deletion < wrong.deletion and right.insertion > wrong.insertion
 
 
+def test_few_random_maps_pass_for_explanations() -> None:
+    random = np.random.default_rng(5)
+    passed = [
+        faithfulness(
+            Corner(), _request(), "yes",
+            [RelevanceMap(random.random((8, 8)), Region(), (80, 48))], _ignore,
+        ).better_than_random
+        for _ in range(60)
+    ]  # fmt: skip
+    assert sum(passed) <= 9  # one of twenty is chance; 28 of a hundred when the mean was to beat
+
+
 def test_an_empty_map_says_that_it_explains_nothing() -> None:
     empty = RelevanceMap(np.zeros((8, 8)), Region(), (80, 48))
     scores = faithfulness(Corner(), _request(), "yes", [empty], _ignore)

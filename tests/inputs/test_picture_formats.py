@@ -109,6 +109,18 @@ def test_16_bits_in_every_mode_are_scaled(dtype: str) -> None:
     assert np.asarray(load_image(image))[..., 2].ravel().tolist() == list(range(256))
 
 
+@pytest.mark.parametrize(("white_is_zero", "expected"), [(False, (1, 1, 1)), (True, (254,) * 3)])
+def test_a_tiff_of_16_bits_in_which_zero_is_white(
+    white_is_zero: bool, expected: tuple[int, int, int]
+) -> None:
+    data = encoded(Image.fromarray(np.full((4, 4), 200, np.uint16)), "TIFF")
+    tag = struct.pack("<HHIHH", 262, 3, 1, 1, 0)
+    assert data.count(tag) == 1
+    if white_is_zero:
+        data = data.replace(tag, struct.pack("<HHIHH", 262, 3, 1, 0, 0))
+    assert load_image(data).getpixel((0, 0)) == expected
+
+
 def test_a_dark_16_bit_picture_stays_dark() -> None:
     image = Image.fromarray(np.full((4, 4), 200, np.uint16))
     assert load_image(image).getpixel((0, 0)) == (1, 1, 1)

@@ -104,6 +104,8 @@ def index_folder(
                 index.save()
                 saved = time.monotonic()
         if not len(index):
+            if done.removed:
+                index.save()
             raise InputError(f"{folder}: none of its pictures can be opened: {done.broken[0]}")
         index.save()
     return done

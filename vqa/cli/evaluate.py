@@ -77,6 +77,10 @@ def evaluate(
         )
         for name, task in chosen.items()
     }  # fmt: skip
+    for name, task in chosen.items():
+        if limit is not None and task.metric in ("circular_choice", "mme"):
+            line = f"vqa: {name}: --limit parts questions that count together; no benchmark's score"
+            typer.echo(line, err=True)
     results = {}
     for name, task in chosen.items():
         predictions = out / name / "predictions.jsonl"

@@ -205,6 +205,12 @@ def _print(result: MetricResult, profile: str, rows: bool, by: str | None) -> No
     if by:
         _print_slices(result, by)
     _print_calibration(result)
+    for name, count in result.incomplete.items():
+        out.print(
+            f"{BASELINES[name]} has no answer to {counted(count, 'row')} of the predictions: what "
+            "seeing is worth is not measured beside it".capitalize(),
+            soft_wrap=True,
+        )
     for what, keys in (
         ("without a prediction, counted as an empty answer", result.missing),
         ("failed, counted as an empty answer", result.errors),
@@ -249,7 +255,7 @@ def _print_calibration(result: MetricResult) -> None:
     else:
         assert probabilities.score_above is not None and probabilities.score_below is not None
         lines.append(
-            f"Below a probability of {probabilities.threshold:.3g} an answer is rather wrong than"
+            f"Below a probability of {probabilities.threshold:.16g} an answer is rather wrong than"
             f" right (--min-confidence): {share(probabilities.coverage)} of the answers have more"
             f" and score {share(probabilities.score_above)}, the others"
             f" {share(probabilities.score_below)}."

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from vqa.answering import Answer, Request, Seconds
+from vqa.answering import Answer, Request, SamplingParams, Seconds
 from vqa.engine.completion import answer_of, check_context, damage, end_ids, failures_explained
 from vqa.engine.detokenizer import IncrementalDetokenizer
 from vqa.engine.generate_batch import Batch, BeamChoices, GivenTokens, TokenChoices, search_of
@@ -139,8 +139,12 @@ class GenerateAnswerer:
 
         Each is taken as the whole answer, the end of turn included. Raises as `answer` does.
         """
+        greedy = SamplingParams()  # what is given is not searched for
         pairs = [
-            (request, completion_ids(self._processor, request.messages, text))
+            (
+                replace(request, settings=greedy),
+                completion_ids(self._processor, request.messages, text),
+            )
             for request, texts in zip(requests, choices, strict=True)
             for text in texts
         ]

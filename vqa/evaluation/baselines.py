@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,32 @@ def commonest_answer(answers: Sequence[Sequence[str]]) -> str:
     for accepted in answers:
         poll.add(0, accepted)
     return poll.winner() or ""
+
+
+def commonest_place(examples: Sequence[Example]) -> list[str] | None:
+    """Answer each row with the choice that stands where most rows have the right one.
+
+    None where a row has no choices, or none of them is right in any.
+    """
+    choices = [example.extra.get("choices") for example in examples]
+    if not all(isinstance(texts, list) and texts for texts in choices):
+        return None
+    lists = [[str(text) for text in texts] for texts in choices if isinstance(texts, list)]
+    right = [_place(texts, row.answers) for texts, row in zip(lists, examples, strict=True)]
+    places = Counter(place for place in right if place is not None)
+    if not places:
+        return None
+    (place, _), *_ = places.most_common(1)
+    return [texts[place] if place < len(texts) else "" for texts in lists]
+
+
+def _place(choices: Sequence[str], answers: Sequence[str]) -> int | None:
+    """Return where the right choice stands, given by its text or its letter."""
+    accepted = {fold(answer) for answer in answers}
+    named = zip(choices, ascii_uppercase, strict=False)
+    places = [at for at, (text, _) in enumerate(named) if fold(text) in accepted]
+    letters = [at for at, letter in enumerate(ascii_uppercase[: len(choices)]) if letter in answers]
+    return next(iter(places or letters), None)
 
 
 def question_only(examples: Sequence[Example], clusters: NDArray[np.int64]) -> list[str]:

@@ -92,9 +92,12 @@ def _bins(probabilities: Array, scores: Array) -> tuple[CalibrationBin, ...]:
 
 
 def _between(levels: Array, last: int) -> float:
-    """Return a probability between the last level above the threshold and the next, else 0."""
+    """Return a probability between the last level above the threshold and the next, else 0.
+
+    It has as few digits as keep it there: people read it and type it in.
+    """
     if last + 1 == len(levels):
         return 0.0
     low, high = float(levels[last + 1]), float(levels[last])
-    middle = (low + high) / 2
-    return middle if middle > low else high
+    rounded = (round((low + high) / 2, digits) for digits in range(2, 16))
+    return next((value for value in rounded if low < value <= high), high)

@@ -6,6 +6,7 @@ PLAIN = frozenset({"mean_absolute_error", "perception", "cognition"})  # values 
 
 BASELINES = {
     "commonest": "the commonest answer",
+    "commonest_place": "the commonest choice's place",
     "question_only": "the question alone",
     "blind": "the model with a blank picture",
     "swap": "the model with another picture",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vqa.data.example import Example
 from vqa.errors import InputError
-from vqa.evaluation.baselines import commonest_answer, question_only
+from vqa.evaluation.baselines import commonest_answer, commonest_place, question_only
 from vqa.evaluation.calibration import Calibration, compute_calibration
 from vqa.evaluation.number_text import BASELINES, format_difference, format_value, interval_phrase
 from vqa.evaluation.picture_conditions import OWN_PICTURE
@@ -71,6 +71,9 @@ class MetricResult:
     errors: tuple[RowId, ...] = ()  # ids whose prediction failed; they count as an empty answer
     unknown: tuple[RowId, ...] = ()  # predicted ids that the data does not have
     pictures: int = 0  # clusters of rows that share none
+    # of blind and swap, how many rows lack an answer that have a prediction; seeing is not measured
+    # beside these
+    incomplete: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self, with_rows: bool = False) -> dict[str, Any]:
         """Return one JSON object; the metric's values stand in it by their names."""
@@ -84,6 +87,7 @@ class MetricResult:
             "missing": len(self.missing),
             "errors": len(self.errors),
             "unknown": len(self.unknown),
+            "incomplete": dict(self.incomplete),
             "intervals": self.intervals,
             "baselines": baselines,
             "seeing": asdict(self.gain),
@@ -154,10 +158,16 @@ def score(
         "commonest": [commonest] * len(rows),
         "question_only": question_only(rows, pictures),
     }
+    if (by_place := commonest_place(rows)) is not None:
+        answerers["commonest_place"] = by_place
+    incomplete: dict[str, int] = {}
     for name, others in (("blind", blind), ("swap", swap)):
         if others is not None:
             check_ids(rows, others)
             answerers[name] = prediction_texts(rows, others)
+            answered = [row for row in rows if _is_answered(row, predictions)]
+            if lacks := sum(not _is_answered(row, others) for row in answered):
+                incomplete[name] = lacks
     items = {name: metric_items(rows, answers) for name, answers in answerers.items()}
     statistics = {name: metric.statistics(part) for name, part in items.items()}  # each [R, K]
     values = {name: _values(metric, part.sum(0)) for name, part in statistics.items()}
@@ -175,14 +185,25 @@ def score(
         tuple((row.id, float(value)) for row, value in zip(rows, row_scores, strict=True)),
         commonest,
         {name: part for name, part in values.items() if name != OWN_PICTURE},
-        _picture_gain(metric, values, drawn),
+        _picture_gain(metric, _without(values, incomplete), drawn),
         _slices(rows, by, metric, statistics[OWN_PICTURE], pictures, draws, seed) if by else {},
         _calibration(rows, predictions, row_scores),
         missing=tuple(row.id for row in rows if row.id not in predictions),
         errors=tuple(r.id for r in rows if r.id in predictions and predictions[r.id].text is None),
         unknown=unknown,
         pictures=int(pictures.max()) + 1,
+        incomplete=incomplete,
     )
+
+
+def _is_answered(row: Example, predictions: Mapping[RowId, Prediction]) -> bool:
+    return row.id in predictions and predictions[row.id].text is not None
+
+
+def _without(
+    values: Mapping[str, dict[str, float]], names: Container[str]
+) -> dict[str, dict[str, float]]:
+    return {name: each for name, each in values.items() if name not in names}
 
 
 def _values(metric: Metric, sums: Array) -> dict[str, float]:

@@ -16,6 +16,7 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
+    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -64,6 +65,7 @@ MAX_PIXELS = 64_000_000  # of one picture, unless a caller says otherwise
 _PNG_EXIF = "Raw profile type exif"  # EXIF in hexadecimal, as some programs write it
 _MOST_PNG_EXIF = 1 << 17  # characters
 _ORIENTATION = 0x0112  # EXIF tag
+_PHOTOMETRIC, _WHITE_IS_ZERO = 0x0106, 0  # TIFF tag, and its value where 0 is white
 _TILE = 322, 323  # TIFF tags: width and height of a tile
 _MAX_SCANS = 100  # of a JPEG: each goes over the whole picture; progressive ones have about ten
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # of a JPEG, with content behind it
@@ -284,7 +286,10 @@ def _finish(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     image.load()
     orientation = _orientation(image)
     if image.mode.startswith(("I", "F")):
+        tags = getattr(image, "tag_v2", {})  # of a TIFF; Pillow inverts those of 8 bits
         image = _to_eight_bits(image)
+        if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            image = ImageOps.invert(image)
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:

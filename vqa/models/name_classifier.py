@@ -79,11 +79,10 @@ class NameClassifier:
         """Choose names by their probabilities [W, K] in the whole picture and in its parts."""
         settings = self.settings
         whole = scores[0].topk(settings.most)
-        names = {
-            self._names[number]: value
-            for value, number in zip(whole.values.tolist(), whole.indices.tolist(), strict=True)
-            if value >= settings.least
-        }
+        names: dict[str, float] = {}
+        for value, number in zip(whole.values.tolist(), whole.indices.tolist(), strict=True):
+            if value >= settings.least:  # the likeliest first: two classes are called crane
+                names.setdefault(self._names[number], value)
         best = scores[1:].max(-1)
         for value, number in zip(best.values.tolist(), best.indices.tolist(), strict=True):
             name = self._names[number]

@@ -22,7 +22,7 @@ class ModelEntry:
     """A model that can be named here."""
 
     name: str
-    kind: str  # embedded, LLaVA, adapter, fusion, shared space
+    kind: str  # embedded, LLaVA, image and text, adapter, fusion, shared space
     state: str
     bytes: int
     directory: str | None
@@ -114,6 +114,8 @@ def _entry(directory: Path, name: str) -> Iterator[ModelEntry]:
                 vision = part_type(config, "vision_config", "clip_vision_model")
                 language = part_type(config, "text_config", "llama")
                 kind, state = "LLaVA", f"{vision} + {language}"
+            elif isinstance(config.get("vision_config"), dict):  # models of text alone have none
+                kind, state = "image and text", str(model_type)
             else:
                 return
         state = state if len(state) <= 200 else f"{state[:197]}..."

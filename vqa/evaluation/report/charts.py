@@ -50,7 +50,7 @@ def risk_coverage(series: Series) -> Markup:
         coverage, score = calibration.coverage, calibration.score_above
         if calibration.threshold is not None and score is not None:
             title = (
-                f"{name}: not sure below {calibration.threshold:.2f}; {_percent(coverage)} "
+                f"{name}: not sure below {calibration.threshold:.16g}; {_percent(coverage)} "
                 f"answered, score {_percent(score)}"
             )
             parts.append(_mark(place(coverage, 1 - score), index, title, 5.5))

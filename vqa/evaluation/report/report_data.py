@@ -191,7 +191,10 @@ def _bars(models: Sequence[ModelPredictions], scores: Sequence[MetricResult]) ->
     for model, result in zip(models, scores, strict=True):
         for name, label in (("blind", "Blank picture"), ("swap", "Another picture")):
             if name in result.baselines:
-                detail = model.name if len(models) > 1 else ""
+                lacks = (
+                    f"{count} answers are missing" if (count := result.incomplete.get(name)) else ""
+                )
+                detail = ", ".join(filter(None, [model.name if len(models) > 1 else "", lacks]))
                 bars.append(Bar(label, detail, result.baselines[name][main], None, None))
     return tuple(bars)
 
