@@ -58,11 +58,14 @@ def _device() -> str:
 
 
 def _trials(ask: Callable[[str], None]) -> None:
+    reads = host().choice.read != "never"
     for heading, trials in _TRIALS.items():
         icon = "check" if heading == "good" else "close"
         st.markdown(f"**{text(f'welcome.{heading}')}**")
         with st.container(horizontal=True, gap="small"):
             for name, (picture, question) in trials.items():
+                if name == "read" and reads:
+                    continue
                 st.button(
                     text(f"welcome.{name}"),
                     key=f"try-{name}",

@@ -106,7 +106,7 @@ def test_what_a_person_reads(command: tuple[str | Path, ...], capfd: Capture) ->
     assert "80.0 %" in text
     assert "the commonest answer ('red')" in text and "the question alone" in text
     assert "the question alone reaches" in text and "95 %: " in text
-    assert "Below a probability of 0.5 an answer is rather wrong than right" in text
+    assert "Below a probability of 0.5 an answer is rather wrong than right on these rows" in text
     assert "Intervals from 10 pictures are rough." in text
     assert "1 row failed, counted as an empty answer: 19" in text
     assert "color" in text and "kind" in text

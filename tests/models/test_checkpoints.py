@@ -18,6 +18,7 @@ from tests import tiny
 from vqa.engine import LocalEngine
 from vqa.errors import InputError
 from vqa.inputs.prompts import Message, encode, tokens_per_image
+from vqa.models import checkpoints
 from vqa.models.checkpoints import (
     LoadedModel,
     base_of,
@@ -186,6 +187,24 @@ def base(tmp_path: Path) -> Path:
 @pytest.fixture
 def adapter(base: Path, tmp_path: Path) -> Path:
     return _adapter(base, tmp_path / "adapter")
+
+
+def test_a_hub_id_is_another_model_behind_another_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / "models--somebody--model"
+
+    def identity(commit: str) -> str:
+        (folder / "snapshots" / commit).mkdir(parents=True)
+        (folder / "snapshots" / commit / "config.json").write_text("{}")
+        (folder / "refs").mkdir(exist_ok=True)
+        (folder / "refs" / "main").write_text(commit)
+        return checkpoints._identity("somebody/model")
+
+    assert checkpoints._identity("somebody/model") == "somebody/model"  # not fetched
+    assert identity("a" * 40) == "somebody/model@" + "a" * 40
+    assert identity("b" * 40) == "somebody/model@" + "b" * 40
 
 
 def test_an_adapter_is_merged_into_its_base(base: Path, adapter: Path) -> None:

@@ -256,7 +256,7 @@ def _print_calibration(result: MetricResult) -> None:
         assert probabilities.score_above is not None and probabilities.score_below is not None
         lines.append(
             f"Below a probability of {probabilities.threshold:.16g} an answer is rather wrong than"
-            f" right (--min-confidence): {share(probabilities.coverage)} of the answers have more"
+            f" right on these rows, from which it is taken (--min-confidence): {share(probabilities.coverage)} of the answers have more"
             f" and score {share(probabilities.score_above)}, the others"
             f" {share(probabilities.score_below)}."
         )

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
 from safetensors.torch import load_file
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
@@ -275,8 +276,11 @@ def check_base(adapter: str, name: str, source: str) -> None:
 
 
 def _identity(source: str) -> str:
-    """Fingerprint of a directory's weights; a hub id stands for itself."""
-    return fingerprint.of_directory(source) if Path(source).is_dir() else source
+    """Fingerprint of a directory's weights; of a hub id the commit of its files in the cache."""
+    if Path(source).is_dir():
+        return fingerprint.of_directory(source)
+    config = try_to_load_from_cache(source, "config.json")  # snapshots/COMMIT/config.json
+    return f"{source}@{Path(config).parent.name}" if isinstance(config, str) else source
 
 
 def read_config(source: str, name: str) -> Any:
