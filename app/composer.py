@@ -108,7 +108,7 @@ def _uploader() -> str:
 def send(question: str, ask: Ask, has_pictures: bool, waits: Callable[[], bool]) -> None:
     """Ask with the pictures that wait; while another answer is written, as soon as it has ended.
 
-    Whether it `waits` is found out now: another tab may have asked since the page was drawn.
+    Whether it `waits` is asked now: another tab may have asked since the page was drawn.
     """
     draft = drafts.draft()
     if not (has_pictures or draft.pictures):

@@ -56,7 +56,7 @@ def test_a_body_over_the_limit(small: str) -> None:
     assert post(small, body).status_code == 200
 
 
-def test_clients_that_send_all_before_they_read_are_told(small: str) -> None:
+def test_clients_that_send_all_before_they_read_get_the_reply(small: str) -> None:
     body = json.dumps(about("count", model="c", user="x" * (48 << 20))).encode()
 
     async def ask() -> int:

@@ -75,7 +75,7 @@ def test_killed_again_and_again_it_ends_like_an_unbroken_run(tmp_path, data, con
 
 
 def test_a_run_does_not_go_on_with_other_pictures(tmp_path, data, config):
-    """Which are kept apart is drawn by their content: others would be measured than before."""
+    """Which ones are measured is drawn by their content: others would be than before."""
     values = {"recipe": "finetune", "model": str(llava_1_5(tmp_path / "base")), "data": str(data),
               "output": tmp_path / "run", "validation": {"share": 0.3}}  # fmt: skip
     run(config(**values, max_steps=2))

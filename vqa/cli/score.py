@@ -256,9 +256,9 @@ def _print_calibration(result: MetricResult) -> None:
         assert probabilities.score_above is not None and probabilities.score_below is not None
         lines.append(
             f"Below a probability of {probabilities.threshold:.16g} an answer is rather wrong than"
-            f" right on these rows, from which it is taken (--min-confidence): {share(probabilities.coverage)} of the answers have more"
-            f" and score {share(probabilities.score_above)}, the others"
-            f" {share(probabilities.score_below)}."
+            f" right on these rows, from which it is taken (--min-confidence):"
+            f" {share(probabilities.coverage)} of the answers have more and score"
+            f" {share(probabilities.score_above)}, the others {share(probabilities.score_below)}."
         )
     out = console()
     for line in lines:

@@ -26,7 +26,7 @@ from vqa.explain.covering import (
 from vqa.explain.regions import Region, RelevanceMap, Values
 
 STEPS = 8
-RANDOM = 4  # maps; what a map has to beat is found from them
+RANDOM = 4  # maps; what a map has to beat is computed from them
 # Student's t of 3 degrees, 95 % on one side, for one more map: 2.353 times the root of 1 + 1 / 4
 _SPREADS = 2.63
 
