@@ -62,6 +62,8 @@ def _ask(answer: Turn) -> None:
         answer_maps().drop_in_advance()
         worker = _loaded(choice)
         chats().compare(owner(), answer.id, worker, sampling_params())
+        # until one of them is chosen the conversation goes on behind the first
+        report_errors(chats().history.choose)(owner(), answer.id)
         st.rerun()
 
 

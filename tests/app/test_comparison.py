@@ -74,7 +74,9 @@ def test_a_second_model_is_asked_and_its_answer_chosen(models: list[ModelChoice]
     (window,) = page.get("dialog")
     shown = [one.value for one in window.markdown]
     assert shown == ["With 1 pictures you asked: What?", "WITH 1 PICTURES YOU ASKED: WHAT?"]
-    other = answer_of(page)
+    shown_still = answer_of(page)
+    assert shown_still.id == first.id  # what follows it stays in sight until one is chosen
+    other = chats().history.turn("local", shown_still.siblings[-1])
     assert (other.model, other.siblings) == ("other", (first.id, other.id))
     page.button(key=f"better-{other.id}").click().run()
     assert not page.exception and not page.get("dialog")

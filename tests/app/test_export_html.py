@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import re
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from app import export_html
+from app import error_text, export_html
 from app.export_html import as_html
 from tests.app.fake import Parrot
 from tests.app.test_page import ask, opened, png
+from vqa.chat.export import as_json
 from vqa.chat.history import History
 from vqa.inputs.images import load_image
 
@@ -146,3 +148,26 @@ def test_the_page_offers_all_three_files(parrot: Parrot) -> None:
         "As JSON, with pictures and all versions",
         "As Markdown",
     ]
+
+
+def test_a_file_says_of_what_failed_what_the_page_says(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guests read no path of the server; a preference is in the page, too."""
+    monkeypatch.setattr(error_text, "is_local", lambda: False)
+    monkeypatch.setattr(error_text, "directory", lambda: tmp_path / "secret-place")
+    key = history.start("anna", "", "What?")
+    question = history.add_question("anna", key, None, "What?", [("red.png", png())])
+    failed = history.add_answer("anna", question, "tiny")
+    path = tmp_path / "secret-place" / "history.sqlite"
+    history.finish(failed, "", "failed", {}, f"Cannot write {path}: the disk is full.")
+    better = history.add_answer("anna", question, "tiny")
+    history.finish(better, "a dog", "done", {})
+    history.prefer("anna", better, failed)
+    page = page_of(history, key)
+    assert "Cannot write history.sqlite: the disk is full." in words(page)
+    assert "secret-place" not in page
+    assert "You chose this answer as the better one." in words(page)
+    branch, turns = history.branch("anna", key), history.turns("anna", key)
+    data = as_json(branch, turns, "", partial(error_text.message_in, "en"))
+    assert "secret-place" not in data and "Cannot write history.sqlite" in data
