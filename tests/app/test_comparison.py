@@ -77,7 +77,7 @@ def test_a_second_model_is_asked_and_its_answer_chosen(models: list[ModelChoice]
     shown_still = answer_of(page)
     assert shown_still.id == first.id  # what follows it stays in sight until one is chosen
     other = chats().history.turn("local", shown_still.siblings[-1])
-    assert (other.model, other.siblings) == ("other", (first.id, other.id))
+    assert (other.model, shown_still.siblings) == ("other", (first.id, other.id))
     page.button(key=f"better-{other.id}").click().run()
     assert not page.exception and not page.get("dialog")
     assert answer_of(page).better_than == first.id
