@@ -14,11 +14,22 @@ from vqa.chat.service import Upload
 LARGER = "llava-hf/llava-1.5-7b-hf"  # what to load for more than the model that ships can do
 
 
-def ask(conversation: str, question: str, pictures: Sequence[Upload]) -> None:
-    """Ask in a conversation. Raises VQAError where that is impossible."""
-    if host().choice.name == "embedded" and is_mostly_foreign(question):
-        guest = text("chat.english_only_guest")  # who cannot choose another
-        note = text("chat.english_only", larger=LARGER) if is_local() else guest
+def note_on(typed: str) -> str | None:
+    """Say why the loaded model would not understand what was typed; None where it may."""
+    if host().choice.name != "embedded" or not is_mostly_foreign(typed):
+        return None
+    if not is_local():  # who cannot choose another
+        return text("chat.english_only_guest")
+    return text("chat.english_only", larger=LARGER)
+
+
+def ask(conversation: str, question: str, pictures: Sequence[Upload], typed: str) -> None:
+    """Ask in a conversation; a question about a video has times before what was `typed`.
+
+    Raises VQAError where that is impossible.
+    """
+    note = note_on(typed)
+    if note is not None:
         chats().note(owner(), conversation, question, note, pictures)
     else:
         answer = chats().ask(owner(), conversation, question, pictures, sampling_params())

@@ -103,7 +103,7 @@ def _ask(question: str, pictures: Sequence[Upload]) -> None:
         words, images = composer.expand_video(question, pictures)
         if key is None:
             key = service.history.start(owner(), system_prompt(), question)
-        asking.ask(key, words, images)
+        asking.ask(key, words, images, question)
     except VQAError as error:
         composer.put_back(question, pictures, error_text(error))
         if key is not None and before is None:

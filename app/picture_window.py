@@ -134,7 +134,7 @@ def _ask(conversation: str, words: str, part: Upload) -> None:
         drafts.put(Draft((part,), words))
     else:
         try:
-            asking.ask(conversation, words, [part])
+            asking.ask(conversation, words, [part], words)
         except VQAError as error:
             st.error(plain(error_text(error)))
             return

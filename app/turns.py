@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from app import (
+    asking,
     comparison,
     copy_button,
     deletion,
@@ -203,7 +204,9 @@ def _editor(turn: Turn) -> None:
         with st.container(horizontal=True):
             saved = st.form_submit_button(text("turn.save"), type="primary")
             cancelled = st.form_submit_button(text("turn.cancel"))
-    if saved:
+    if saved and (note := asking.note_on(words)):
+        st.warning(note)
+    elif saved:
         _try_to(lambda: chats().ask_again(owner(), turn.id, words, sampling_params()))
     if cancelled:
         del st.session_state.editing

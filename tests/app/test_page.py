@@ -446,3 +446,15 @@ def test_reading_stays_on_with_another_model(
     monkeypatch.setattr(vqa.loading, "load_choice", lambda choice: chosen.append(choice) or parrot)
     press(opened(), "Load")
     assert [choice.read for choice in chosen] == ["always", "always"]
+
+
+def test_an_edited_question_in_other_letters_is_not_asked(parrot: Parrot) -> None:
+    page = ask(opened(), "What?", ("a.png", png()))
+    press(page, "Edit")
+    element(page, "text_area", "Edit").set_value("这是什么东西？")
+    press(page, "Ask")
+    assert len(parrot.requests) == 1
+    assert any("English" in one.value for one in page.warning)
+    element(page, "text_area", "Edit").set_value("What is it?")
+    press(page, "Ask")
+    assert texts(page)[0] == "What is it?"
