@@ -83,7 +83,7 @@ def test_a_run_does_not_go_on_with_other_pictures(tmp_path, data, config):
     run(config(**values, max_steps=3, images=str(moved)))  # the same ones elsewhere
     picture = next(moved.glob("**/*.png"))
     Image.new("RGB", (21, 20), "purple").save(picture)
-    with pytest.raises(InputError, match="pictures_fingerprint="):
+    with pytest.raises(InputError, match="holds a run with other pictures"):
         run(config(**values, max_steps=4, images=str(moved)))
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     del record["pictures_fingerprint"]  # as earlier versions wrote it

@@ -74,8 +74,6 @@ def refuse_another(output: Path, described: Mapping[str, Any]) -> dict[str, Any]
         return None
     prints = [key for key in ("model_fingerprint", "data_fingerprint") if key in described]
     earlier = {key: value for key, value in _EARLIER.items() if key in described["settings"]}
-    if {_PICTURES} <= old.keys() & described.keys():  # not of runs that earlier versions began
-        prints.append(_PICTURES)
     before = _fixed(earlier | settings) | {key: old.get(key) for key in prints}
     now = _fixed(described["settings"]) | {key: described[key] for key in prints}
     for key in before | now:
@@ -86,6 +84,12 @@ def refuse_another(output: Path, described: Mapping[str, Any]) -> dict[str, Any]
             )
     if "skipped" in described:
         check_same(old.get("skipped") or {}, described["skipped"], output)
+    # not of runs that earlier versions began; a picture that broke has been named by now
+    if {_PICTURES} <= old.keys() & described.keys() and old[_PICTURES] != described[_PICTURES]:
+        raise InputError(
+            f"output={output} holds a run with other pictures under these names: give another "
+            "output=, or remove that directory"
+        )
     return old
 
 
