@@ -32,7 +32,7 @@ def test_what_it_cannot_do_is_told_and_tried(
     for page in opened(browser, url, width, color_scheme=scheme, locale=locale):
         trial = page.get_by_role("button", name=count, exact=True)
         expect(trial).to_be_visible()
-        assert page.locator("html").get_attribute("lang") == locale[:2]
+        expect(page.locator("html")).to_have_attribute("lang", locale[:2])
         expect(page.get_by_test_id("stMainBlockContainer")).to_contain_text("embedded")
         assert fits(page)
         page.wait_for_timeout(1500)  # pictures come, and what fades in
