@@ -340,3 +340,16 @@ def test_a_page_without_probabilities_errors_or_slices(tmp_path: Path) -> None:
     page = _Page(render_report(report)).text
     assert "There are none: every answer" in page and "carry no probabilities" in page
     assert "too few pictures for an interval" in page
+
+
+def test_guesses_by_place_stand_beside_multiple_choice(tmp_path: Path) -> None:
+    rows = [
+        Example(i, (f"{i}.png",), "Which?", (f"b{i}",), extra={"choices": [f"a{i}", f"b{i}"]})
+        for i in range(30)
+    ]
+    model = ModelPredictions("m", {i: Prediction(f"b{i}") for i in range(30)})
+    shown = build_report(
+        rows, [model], metric("multiple_choice"), data="d", images=tmp_path, draws=100
+    )
+    bars = {bar.label: bar.value for bar in shown.bars}
+    assert bars["Commonest choice's place"] == bars["m"] == 1

@@ -182,7 +182,9 @@ def _bars(models: Sequence[ModelPredictions], scores: Sequence[MetricResult]) ->
         Bar(model.name, "", result.values[main], result.intervals.get(main), index)
         for index, (model, result) in enumerate(zip(models, scores, strict=True))
     ]
-    for name in ("commonest", "question_only"):
+    for name in ("commonest", "commonest_place", "question_only"):
+        if name not in scores[0].baselines:
+            continue
         label = BASELINES[name].removeprefix("the ").capitalize()
         answer = scores[0].commonest_answer
         answer = answer if len(answer) <= _MOST_ANSWER else f"{answer[: _MOST_ANSWER - 1]}…"
