@@ -45,3 +45,7 @@ def test_long_texts_take_no_time() -> None:
     assert len(caption_words("a" * 50_000)) == 1
     assert len(caption_words("n't" * 5_000)) > 0
     assert len(caption_words("a-" * 20_000)) > 0
+
+
+def test_an_accent_may_be_a_mark_of_its_own() -> None:
+    assert caption_words("a cafe\u0301") == caption_words("a caf\u00e9")

@@ -170,6 +170,26 @@ def test_a_part_is_told_from_one_whose_name_ends_alike() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("kind", "lora", "left"),
+    [
+        ("qwen3_vl", {}, ""),
+        ("lfm2_vl", {}, "in_proj, out_proj, w1, w2, w3"),
+        ("lfm2_vl", {"layers": ["w1", "w2", "w3", "in_proj"]}, "k_proj, out_proj, q_proj, v_proj"),
+    ],
+)
+def test_linear_layers_that_get_no_lora_are_named(
+    kind: str, lora: dict[str, Any], left: str, tmp_path: Path, base_of: Callable[[str], Path]
+) -> None:
+    values = {
+        "recipe": "finetune", "model": str(base_of(kind)), "output": tmp_path / "run",
+        "lora": lora, "data": write_rows(tmp_path, kind),
+    }  # fmt: skip
+    recipe = ImageTextRecipe(FinetuneSettings.model_validate(values))
+    lines = " ".join(recipe.remarks(recipe.plan()))
+    assert f"layers {left} get no LoRA" in lines if left else not lines
+
+
 @pytest.mark.parametrize("kind", ["qwen2_vl", "idefics3"])
 def test_qlora(kind: str, tmp_path: Path, start: Callable[..., Path]) -> None:
     out = start(kind, quantize="4bit", train={"projector": False})

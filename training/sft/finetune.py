@@ -285,12 +285,19 @@ def lora_layers(model: Any, lora: LoraSettings) -> set[str]:
     others = {name.rsplit(".", 1)[-1] for name, each in layers.items() if not _is_linear(each)}
     if layers and not others:
         return set(layers)
-    language = model.get_submodule(submodules(model).language)
-    linear = {
-        path.rsplit(".", 1)[-1] for path, each in language.named_modules() if _is_linear(each)
-    }
     why = f"{sorted(others)} are not linear" if others else "match nothing in the language model"
-    raise InputError(f"lora.layers {list(lora.layers)}: {why}; it has {sorted(linear)}")
+    raise InputError(f"lora.layers {list(lora.layers)}: {why}; it has {_linear_names(model)}")
+
+
+def layers_without_lora(model: Any, lora: LoraSettings) -> list[str]:
+    """Name the linear layers of the language model that get no LoRA, sorted."""
+    return [name for name in _linear_names(model) if name not in lora.layers]
+
+
+def _linear_names(model: Any) -> list[str]:
+    language = model.get_submodule(submodules(model).language)
+    paths = [path for path, each in language.named_modules() if _is_linear(each)]
+    return sorted({path.rsplit(".", 1)[-1] for path in paths})
 
 
 def _is_linear(module: nn.Module) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import send_to_device
+from transformers import AutoModelForImageTextToText
 
 from training.common.dry_run import timed
 from training.sft.conversations import (
@@ -22,7 +23,7 @@ from training.sft.conversations import (
 )
 from training.sft.data import RowEncoder, SftPlan
 from training.sft.estimates import forward_text
-from training.sft.finetune import FinetuneRecipe
+from training.sft.finetune import FinetuneRecipe, layers_without_lora
 from training.sft.model import RowMaker
 from training.sft.settings import FinetuneSettings
 from vqa.errors import InputError
@@ -85,10 +86,23 @@ class ImageTextRecipe(FinetuneRecipe):
         return nullcontext()
 
     def remarks(self, plan: SftPlan) -> list[str]:
-        """List what the estimate of memory leaves out."""
-        if not self.settings.train.vision:
-            return []
-        return ["train.vision: the memory that the encoder's own activations take is not counted"]
+        """List the linear layers that get no LoRA, and what the estimate of memory leaves out."""
+        lines = []
+        if self.settings.train.language == "lora":
+            with torch.device("meta"):
+                model = AutoModelForImageTextToText.from_config(
+                    self.config, trust_remote_code=False
+                )
+            if left := layers_without_lora(model, self.settings.lora):
+                lines.append(
+                    f"lora.layers: the language model's layers {', '.join(left)} get no LoRA; "
+                    "name them there, too, if they should"
+                )
+        if self.settings.train.vision:
+            lines.append(
+                "train.vision: the memory that the encoder's own activations take is not counted"
+            )
+        return lines
 
     def forward(self, model: Any, length: int, dtype: torch.dtype) -> None:
         """Run a row of `length` tokens through a model of fake tensors, for an estimate."""

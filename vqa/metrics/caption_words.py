@@ -17,6 +17,7 @@ markup or rare abbreviations may come out differently.
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 
 _DROPPED = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
@@ -64,7 +65,8 @@ def caption_words(text: str) -> tuple[str, ...]:
     ('a', 'dog', "'s", 'ball', 'on', 'snow-covered', 'grass')
     """
     words: list[str] = []
-    for token in _TOKEN.findall(text.translate(_QUOTES).lower()):
+    composed = unicodedata.normalize("NFC", text)  # on Macs an accent may be a mark of its own
+    for token in _TOKEN.findall(composed.translate(_QUOTES).lower()):
         if token != '"' and token not in _DROPPED:
             words += _PARTED.get(token, [_BRACKETS.get(token, token)])
     return tuple(words)
