@@ -46,6 +46,7 @@ def kit(name: str) -> Any:
     for depth in range(1, len(parts)):
         package = types.ModuleType(".".join(parts[:depth]))
         package.__path__ = [str(root.joinpath(*parts[1:depth]))]
+        package.__spec__ = spec if depth == 1 else None  # tests of the whole kit look for it
         sys.modules.setdefault(package.__name__, package)
     try:
         return importlib.import_module(name)
