@@ -23,6 +23,7 @@ from vqa.alignment.search import index_folder, open_index, search_by_image, sear
 from vqa.data.picture_files import list_pictures
 from vqa.errors import InputError
 from vqa.inputs.images import load_image
+from vqa.utils.files import lock
 
 
 def test_a_picture_is_nearest_to_itself(photos: Path, tmp_path: Path, encoder: DualEncoder) -> None:
@@ -84,11 +85,13 @@ def test_another_model_another_folder_and_no_index_are_refused(
         with pytest.raises(InputError, match="was made by the model"):
             refused()
     path.write_text(path.read_text().replace("0" * 32, encoder.fingerprint))
+    with lock(out), pytest.raises(InputError, match="brought up to date elsewhere"):
+        index_folder(photos, out, encoder)
     with pytest.raises(InputError, match="is the index of"):
         index_folder(photos / "more", out, encoder)
     with pytest.raises(InputError, match="no such index"):
         PictureIndex.open(tmp_path / "nothing")
-    with pytest.raises(InputError, match="is no index, or a damaged one"):
+    with pytest.raises(InputError, match="is no index: `vqa"):
         PictureIndex.open(photos)
     with pytest.raises(InputError, match="is no index: name another"):
         index_folder(photos, photos / "more", encoder)

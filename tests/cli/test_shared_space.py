@@ -160,6 +160,22 @@ def test_wrong_search_is_one_line(photos: Path, clip: Path, tmp_path: Path, capf
     )
 
 
+def test_models_of_the_other_command_say_whose_they_are(
+    photos: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    for kind in ("vqa_dual_encoder", "vqa_fusion"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "config.json").write_text(json.dumps({"model_type": kind}))
+    photo = photos / "red.png"
+    assert "`vqa classify`, search and score-caption take it" in refused(
+        vqa_here(capfd, "ask", photo, "x", "--model", tmp_path / "vqa_dual_encoder")
+    )
+    model = ("--model", tmp_path / "vqa_fusion")
+    assert "this is a fusion model" in refused(
+        vqa_here(capfd, "classify", photo, "--labels", "a,b", *model)
+    )
+
+
 def test_score_caption(photos: Path, clip: Path, capfd: Capture) -> None:
     photo = photos / "red.png"
     done = vqa_here(capfd, "score-caption", photo, "red", "blue", "--model", clip, "--json")

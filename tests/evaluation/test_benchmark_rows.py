@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from vqa.data import read
-from vqa.errors import InputError
 from vqa.evaluation.benchmark_rows import chance_of, write_rows
 from vqa.evaluation.benchmark_tasks import Task, load_task, task_names
 from vqa.evaluation.scoring import metric_items
@@ -400,40 +399,6 @@ def test_places_of_pictures_move_with_the_question(tmp_path: Path) -> None:
     assert row.question[row.places[0] :].startswith("<image>?")
 
 
-WRONG = {
-    "prompt: '{question}'\nmetric: exact_match\n": "title",
-    "title: a\nprompt: '{question}'\nmetric: exact_mach\n": "did you mean 'exact_match'",
-    "title: a\nprompt: '{question}'\nmetric: bleu\nprofile: mine\n": "no profile 'mine'",
-    "title: a\nprompt: '{question}'\nmetric: pope\npromt: x\n": "promt",
-    "title: a\nprompt: ''\nmetric: pope\n": "prompt",
-    "title: a\nprompt: '{qestion}'\nmetric: exact_match\n": "row 1 has no column of its prompt",
-    "title: a\nprompt: |\n  {qestion}\n  {question}\nmetric: pope\n": "qestion}, and no row has it",
-    "title: a\nprompt: '{question}'\nmetric: exact_match\n ": "needs a local copy",
-}
-
-
-@pytest.mark.parametrize("text", WRONG)
-def test_a_wrong_task_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
-    put(tmp_path / "data.jsonl", json.dumps(
-        {"id": 1, "image": "a.png", "question": "What?", "answer": "x"}
-    ))  # fmt: skip
-    images(tmp_path, "a.png")
-    data = None if text.endswith(" ") else tmp_path / "data.jsonl"
-    with pytest.raises(InputError) as raised:
-        write_rows(load_task(own(tmp_path, text)), tmp_path / "out/rows.jsonl", data)
-    assert WRONG[text] in str(raised.value) and "\n" not in str(raised.value)
-    assert not (tmp_path / "out/rows.jsonl").exists()
-
-
-def test_few_rows_may_lack_what_others_have(tmp_path: Path) -> None:
-    row = {"image": EMBEDDED, "question": "Which?", "choices": ["fish", "bird"], "answer": 0}
-    rows = [row | {"hint": hint} for hint in ("", "", "Look.")]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data.parquet")
-    task = load_task("scienceqa")
-    made = write_rows(task, tmp_path / "out/rows.jsonl", tmp_path / "data.parquet", limit=2)
-    assert {row.question.split("\n")[0] for row in read(made.path, made.images)} == {"Which?"}
-
-
 def test_questions_of_mmmu_without_choices(tmp_path: Path) -> None:
     row, *_ = HUB["mmmu"]
     opened = {"options": "[]", "question_type": "open", "answer": "['24/7', '3.429']"}
@@ -445,22 +410,3 @@ def test_questions_of_mmmu_without_choices(tmp_path: Path) -> None:
     assert rows[0].answers == ("24/7", "3.429") and rows[0].places == ()
     assert scores(task, rows, ["It is 3.43."]) == [1] and scores(task, rows, ["24"]) == [0]
     assert chance_of(task, rows) is None
-
-
-def test_what_is_no_task(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no task 'popes'; there are ai2d"):
-        load_task("popes")
-    with pytest.raises(InputError, match="no such file"):
-        load_task(str(tmp_path / "none.yaml"))
-    with pytest.raises(InputError, match=r"none of coco_pope_random.json, .* is here"):
-        write_rows(load_task("pope"), tmp_path / "rows.jsonl", tmp_path)
-
-
-def test_rows_that_cannot_be_asked_end_it_all_at_once(tmp_path: Path) -> None:
-    rows = [{"id": n, "image": "a.png", "question": "What?"} for n in range(3)]
-    rows[1]["answer"] = "x"
-    put(tmp_path / "data.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
-    images(tmp_path, "a.png")
-    name = own(tmp_path, "title: mine\nprompt: '{question}'\nmetric: exact_match\n")
-    with pytest.raises(InputError, match=r"jsonl:1: answer is missing.*jsonl:3: answer is"):
-        write_rows(load_task(name), tmp_path / "out/rows.jsonl", tmp_path / "data.jsonl")

@@ -20,13 +20,20 @@ def write(
     container: str = "mp4",
     every: int = 1,
     key_frames: int = 12,
+    aspect: Fraction | None = None,
+    options: dict[str, str] | None = None,
 ) -> Path:
-    """Write `pictures`, each shown for `every` frames of 1/`rate` seconds."""
-    with av.open(str(path), "w", format=container) as output:
+    """Write `pictures`, each shown for `every` frames of 1/`rate` seconds.
+
+    `aspect` is how many times wider than high each pixel is shown; `options` are the container's.
+    """
+    with av.open(str(path), "w", format=container, options=options or {}) as output:
         stream = output.add_stream(codec, rate=rate)
         stream.width, stream.height = pictures[0].size
         stream.pix_fmt = "yuv420p"
         stream.gop_size = key_frames
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         stream.codec_context.time_base = Fraction(1, rate)
         for number in range(len(pictures) * every):
             frame = av.VideoFrame.from_image(pictures[number // every])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -64,6 +65,44 @@ def test_every_scene_gives_a_frame_and_long_ones_more(tmp_path: Path) -> None:
     assert colours[0] == (8, 0, 0) and colours[-1] == (0, 0, 8)
     times = [frame.time for frame in frames]
     assert times == sorted(times) and 0 < times[1] - 0.5 < 0.5 and times[-1] >= 2.5
+
+
+@pytest.mark.parametrize(
+    ("aspect", "shown"),
+    [(Fraction(64, 45), (91, 48)), (Fraction(1, 2), (64, 96)), (Fraction(20), (256, 48))],
+)
+def test_pixels_that_are_no_squares(
+    tmp_path: Path, aspect: Fraction, shown: tuple[int, int]
+) -> None:
+    """DVD and DV have 720 x 576 pixels that are shown as 1024 x 576."""
+    path = clips.write(tmp_path / "a.mp4", clips.scenes("red"), codec="libx264", aspect=aspect)
+    assert video.frames(path, 1)[0].picture.size == shown
+
+
+@pytest.mark.parametrize(("codec", "container"), [("libvpx", "webm"), ("libx264", "mp4")])
+def test_some_damaged_bytes_cost_some_frames(tmp_path: Path, codec: str, container: str) -> None:
+    noise = [Image.effect_noise((256, 192), 90).convert("RGB") for _ in range(8)]
+    path = clips.write(
+        tmp_path / f"a.{container}", noise, codec=codec, container=container, every=5
+    )
+    whole = video.frames(path, 8)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3000] = b"\xff\x00\xa5" * 1000
+    assert 4 <= len(video.frames(bytes(content), 8)) <= len(whole) == 8
+
+
+def test_a_recording_that_was_cut_off(tmp_path: Path) -> None:
+    """As programs that record a screen leave it when they are killed."""
+    noise = [Image.effect_noise((256, 192), 90).convert("RGB") for _ in range(8)]
+    path = clips.write(
+        tmp_path / "a.mp4", noise, codec="libx264", every=5, key_frames=5,
+        options={"movflags": "frag_keyframe+empty_moov"},
+    )  # fmt: skip
+    content = path.read_bytes()
+    for share in (0.5, 0.7, 0.9, 0.98):
+        times = [frame.time for frame in video.frames(content[: int(len(content) * share)], 8)]
+        assert len(times) >= 3 and max(times) > 4 * share - 1.5
 
 
 def test_frames_that_show_the_same_are_left_out(tmp_path: Path) -> None:

@@ -102,9 +102,10 @@ class PictureIndex:
         index = cls(directory, record.model, record.fingerprint, record.dim, Path(record.folder))
         path = directory / record.vectors
         # usearch reads raw bytes: nothing that was cut short or changed may get there
-        if path.parent != directory or fingerprint.of_file(path) != record.sha256:
+        whole = path.parent == directory and path.is_file()
+        if not whole or fingerprint.of_file(path) != record.sha256:
             raise InputError(
-                f"{directory}: {path.name} is damaged: remove {directory} and make it again"
+                f"{directory}: {path.name} is damaged or gone: remove {directory} and make it again"
             )
         index._vectors.load(str(path))
         for name, (key, size, changed) in record.pictures.items():
@@ -233,13 +234,17 @@ def _read(directory: Path) -> _Record:
     path = directory / RECORD
     if not directory.is_dir():
         raise InputError(f"{directory}: no such index; make one with `vqa search index FOLDER`")
+    if not path.exists():
+        raise InputError(
+            f"{directory} is no index: `vqa search index FOLDER --out INDEX` makes one"
+        )
     try:
         record = _Record.model_validate(json.loads(path.read_text(encoding="utf-8")))
         if record.kind != _KIND:
             raise ValueError
     except (OSError, ValueError, RecursionError, ValidationError) as error:
         raise InputError(
-            f"{directory} is no index, or a damaged one: remove it, and `vqa search index FOLDER "
-            "--out INDEX` makes one"
+            f"{directory}: {RECORD} is damaged, or of something else: remove {directory} if it is "
+            "an index, and make it again by `vqa search index FOLDER --out INDEX`"
         ) from error
     return record

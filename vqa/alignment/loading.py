@@ -20,7 +20,7 @@ from vqa.models import runs
 from vqa.models.bundled import parts
 from vqa.models.devices import device_named
 from vqa.models.llava import load_config, load_vision
-from vqa.models.model_files import DUAL_ENCODER, HUB_DUAL_ENCODERS, load_pretrained
+from vqa.models.model_files import DUAL_ENCODER, HUB_DUAL_ENCODERS, is_fusion, load_pretrained
 from vqa.utils import fingerprint
 from vqa.utils.files import replaced_files
 from vqa.utils.json_files import read_object
@@ -188,6 +188,11 @@ def _load_trained(name: str, directory: Path, record: dict[str, Any]) -> DualEnc
 
 
 def _load_pretrained(name: str) -> DualEncoder:
+    if is_fusion(name):
+        raise InputError(
+            f"{name}: this is a fusion model, which has no space that pictures and texts share; "
+            "use CLIP, SigLIP, or a directory of `vqa train align`"
+        )
     try:
         config = load_config(name)
     except InputError as error:

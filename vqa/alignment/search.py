@@ -75,7 +75,9 @@ def index_folder(
     if out.exists() and not may_be_index(out):
         raise InputError(f"{out} is there already and is no index: name another `out`")
     done = IndexReport(left_out=listing.left_out())
-    with lock(out):
+    with lock(
+        out, busy=f"{out}: this index is being brought up to date elsewhere: wait for its end"
+    ):
         index = _open_or_create(folder, out, encoder, paths)
         stamps = {name: stamp for name, path in paths.items() if (stamp := _stamp(path))}
         done.broken += [

@@ -110,29 +110,41 @@ def _examples(
 def _asked(task: Task, examples: Iterable[Example], whole: bool) -> Iterator[Example]:
     """Put the questions of rows into the prompt.
 
-    Raises InputError for a column that no row of the `whole` data has, and for an empty prompt.
+    Raises InputError for a column that no row of the `whole` data has, for an empty prompt, and for
+    a row whose choices are missing.
     """
-    never = set(_COLUMN.findall(task.prompt))
+    never = set(_COLUMN.findall(task.prompt)) - set(task.optional)
+    asks_choices = task.metric in _CHOICE_METRICS and "choices" in never
     if task.open_prompt is not None:
         never = {*never, *_COLUMN.findall(task.open_prompt)} - {"choices"}
     for example in examples:
         columns = _columns(example)
         never -= columns.keys()
         is_open = task.open_prompt is not None and "choices" not in columns
-        prompt = _filled(task.open_prompt or "" if is_open else task.prompt, columns)
+        template = task.open_prompt or "" if is_open else task.prompt
+        prompt = _filled(template, columns)
         if not prompt.strip():
             raise InputError(f"{task.title}: row {example.id!r} has no column of its prompt")
-        before = prompt.index(example.question) if example.places else 0
+        if asks_choices and not is_open and "choices" not in columns:
+            raise InputError(
+                f"{task.title}: row {example.id!r} has no choices, or one of them is missing"
+            )
+        before = len(_filled(template, columns, end="{question}"))
         places = tuple(place + before for place in example.places)
         yield replace(example, question=prompt, places=places)
     if whole and never:
         raise InputError(f"{task.title}: the prompt has {{{min(never)}}}, and no row has it")
 
 
-def _filled(prompt: str, columns: Mapping[str, str]) -> str:
-    """Put columns into a prompt, without the lines that name one which is missing."""
+def _filled(prompt: str, columns: Mapping[str, str], end: str | None = None) -> str:
+    """Put columns into a prompt, without the lines that name one which is missing.
+
+    Of the prompt, only what stands before `end` is filled, if that is given.
+    """
     lines = [line for line in prompt.splitlines() if columns.keys() >= {*_COLUMN.findall(line)}]
-    return _COLUMN.sub(lambda match: columns[match[1]], "\n".join(lines))
+    text = "\n".join(lines)
+    text = text if end is None else text.partition(end)[0]
+    return _COLUMN.sub(lambda match: columns[match[1]], text)
 
 
 def _columns(example: Example) -> dict[str, str]:

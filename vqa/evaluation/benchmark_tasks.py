@@ -24,6 +24,7 @@ class Task(BaseModel):
     files: list[str] = []  # of a folder that is given in place of `data`; without it all of it
     columns: dict[str, str] = {}  # of this project, and what the data calls them
     prompt: str = Field(min_length=1)  # a line with a column that a row lacks is left out
+    optional: list[str] = []  # columns of the prompt that no row of a copy need have
     open_prompt: str | None = Field(None, min_length=1)  # of rows without choices, else `prompt`
     metric: str
     profile: str = "official"

@@ -42,6 +42,7 @@ _SAMPLES = 4  # for each frame that is returned
 _NEW_SCENE = 0.1  # least difference of two samples, of 1 between black and white
 _SAME = 0.01  # frames that differ by no more show the same
 _SIDE = 1024  # pixels; frames are made no larger, since encoders see less
+_WIDEST = 4.0  # pixels of DVDs and DV are up to 1.5 times as wide as high
 _LIMITS = {"max_pixels": str(MAX_PIXELS)}
 _STREAMS = 64  # at most have the limits from the start
 _BUDGET = 6_000_000_000  # pixels decoded at most: 3,000 frames of 1920 x 1080
@@ -254,20 +255,28 @@ def _samples(container: Any, stream: Any, times: Sequence[float], name: str) -> 
                 break
         if chosen is not None and position > last:
             last = position
-            yield Frame(max(position, 0.0), _picture(chosen, name))
+            yield Frame(max(position, 0.0), _picture(chosen, stream, name))
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
     """Yield frames from here on; None for a packet without one, so that the caller can count."""
+    from av.error import InvalidDataError
+
     for packet in container.demux(stream):
-        yield from packet.decode() or [None]
+        try:
+            decoded = packet.decode()
+        except InvalidDataError:  # some damaged bytes, as players step over them
+            decoded = []
+        yield from decoded or [None]
 
 
-def _picture(frame: Any, name: str) -> Image.Image:
-    """Make a frame a safe picture, upright, not larger than needed."""
+def _picture(frame: Any, stream: Any, name: str) -> Image.Image:
+    """Make a frame a safe picture, upright, as wide as it is shown, not larger than needed."""
     _check_size(frame.width, frame.height, name)
-    shrink = max(1.0, max(frame.width, frame.height) / _SIDE)
-    width, height = (max(1, round(side / shrink)) for side in (frame.width, frame.height))
+    wider = min(max(float(stream.sample_aspect_ratio or 1), 1 / _WIDEST), _WIDEST)
+    sides = frame.width * max(wider, 1.0), frame.height / min(wider, 1.0)
+    shrink = max(1.0, max(sides) / _SIDE)
+    width, height = (max(1, round(side / shrink)) for side in sides)
     picture = frame.to_image(width=width, height=height)
     if frame.rotation:  # counter-clockwise, as phones note how they were held
         picture = picture.rotate(frame.rotation, expand=True)

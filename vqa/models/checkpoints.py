@@ -23,7 +23,7 @@ from vqa.models.encoders import encoder_spec  # its import registers the timm to
 from vqa.models.hub_layout import TensorNames
 from vqa.models.llava import ModuleReport, check_image_tokens, compose, load_config, module_report
 from vqa.models.memory import check_memory
-from vqa.models.model_files import HINT_SETTINGS, is_fusion, load_pretrained
+from vqa.models.model_files import HINT_SETTINGS, is_dual_encoder, is_fusion, load_pretrained
 from vqa.models.name_classifier import (
     HintSettings,
     NameClassifier,
@@ -290,6 +290,11 @@ def read_config(source: str, name: str) -> Any:
         raise InputError(
             f"{name}: this is a fusion model, whose answers are a closed set, not LLaVA: "
             "`vqa ask`, predict, chat and app take it, and `vqa train fusion` makes another"
+        )
+    if is_dual_encoder(path):
+        raise InputError(
+            f"{name}: this is a shared space of pictures and texts, which writes no answers: `vqa "
+            "classify`, search and score-caption take it"
         )
     if path.exists() and not (path / "config.json").is_file():
         raise InputError(

@@ -117,10 +117,19 @@ def _refuse_pickles(path: Path, settings: dict[str, Any]) -> None:
 
 
 def is_fusion(name: str | Path) -> bool:
-    """Tell whether `name` is the directory of a fusion model; loads nothing."""
+    """Return whether `name` is the directory of a fusion model; load nothing."""
+    return _has_type(name, FUSION)
+
+
+def is_dual_encoder(name: str | Path) -> bool:
+    """Return whether `name` is a directory of `vqa train align`; load nothing."""
+    return _has_type(name, DUAL_ENCODER)
+
+
+def _has_type(name: str | Path, model_type: str) -> bool:
     path = Path(resolve_weights(str(name))) / "config.json"
     try:
-        return path.is_file() and read_object(path).get("model_type") == FUSION
+        return path.is_file() and read_object(path).get("model_type") == model_type
     except InputError:  # raised again when it is loaded
         return False
 

@@ -45,6 +45,7 @@ _REREAD = 2 << 20  # characters of a file that are parsed a second time, behind 
 _MISSING = frozenset({"", "nan", "NaN", "None", "<NA>", "NaT"})  # as programs write them
 _PICTURES = frozenset({"image", "images"})
 _TEXTS = frozenset({"question", "system"}) | _PICTURES
+_CHOICE = re.compile(r"(?:(?:choice|option)[_ ]?)?([A-Za-z])", re.IGNORECASE)  # A, or choice_a
 
 
 def sniff(probe: FileProbe) -> bool:
@@ -179,14 +180,31 @@ def _columns(probe: FileProbe) -> Iterator[NumberedRow]:
     twice = next((name for name in filter(None, known) if known.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{probe.path}:1: the column {twice!r} comes twice")
+    choices = _choice_columns(names)
     for number, row in rows:
         if isinstance(row, ValueError):
             yield number, row
         elif len(row := without_empty_end(row, len(names))) != len(names):
             yield number, ValueError(f"{len(row)} cells, but {len(names)} columns")
         else:
-            yield number, {name: value_of(name, cell) for name, cell in zip(names, row, strict=True)
-                           if name}  # fmt: skip
+            yield number, {
+                name: _choice_of(name, cell) if name in choices else value_of(name, cell)
+                for name, cell in zip(names, row, strict=True) if name
+            }  # fmt: skip
+
+
+def _choice_columns(names: list[str]) -> set[str]:
+    """Return the columns that hold a choice each, where there are an A and a B among them."""
+    letters = {name: match[1].upper() for name in names if (match := _CHOICE.fullmatch(name))}
+    return set(letters) if {"A", "B"} <= set(letters.values()) else set()
+
+
+def _choice_of(name: str, cell: str) -> str | None:
+    """Return the text of a choice: `None`, `1.50` and `[3]` are choices as any others."""
+    text = trim(cell)
+    if text in ("", "nan"):
+        return None
+    return _unquoted(name, text) if text[0] == '"' else text
 
 
 def value_of(name: str, cell: str) -> Any:
