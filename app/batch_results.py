@@ -15,7 +15,7 @@ from app.texts import plain, text
 from app.thumbnails import jpeg
 from vqa.batches import Run
 from vqa.errors import InputError
-from vqa.evaluation.number_text import format_interval, format_value
+from vqa.evaluation.number_text import format_value
 from vqa.evaluation.report.report_data import RIGHT_SCORE
 from vqa.evaluation.scoring import MetricResult, guess_metric
 from vqa.inputs.images import ImageError, load_image
@@ -107,10 +107,12 @@ def _scored(run: Run, results: Results) -> MetricResult | None:
                 width="content",
             )
     near = scores.intervals.get(main)
-    key = "batch.interval" if near else "batch.interval_none"
-    words = text(
-        key, interval=format_interval(main, near), rows=scores.count, pictures=scores.pictures
-    )
+    counts = {"rows": scores.count, "pictures": scores.pictures}
+    if near:
+        low, high = (format_value(main, end) for end in near)
+        words = text("batch.interval", low=low, high=high, **counts)
+    else:
+        words = text("batch.interval_none", **counts)
     others = [
         f"{name} {format_value(name, value)}"
         for name, value in scores.values.items()
@@ -151,7 +153,8 @@ def _row(row: AnsweredRow, row_score: float | None) -> None:
         with st.container(width="stretch", gap="xsmall"):
             st.text(row.example.question)
             if row.prediction.text is None:
-                st.warning(plain(text("batch.no_answer", reason=row.prediction.error or "")))
+                reason = message_text(row.prediction.error or "")
+                st.warning(plain(text("batch.no_answer", reason=reason)))
             else:
                 _labelled(text("batch.prediction"), row.prediction.text)
             if row.example.answers:

@@ -63,6 +63,16 @@
   let wanted = false; // by a click, until the page is drawn
   let editor = null; // what stood open to be written in a moment ago
   const elsewhere = "input, textarea, select, [contenteditable], [data-testid=stPopoverBody]";
+  let menu = null; // the class of the one by which a window was opened
+  let isOpen = false; // a window
+  const goBack = () => {
+    const before = isOpen;
+    isOpen = Boolean(find("[role=dialog]"));
+    if (!before || isOpen || document.activeElement !== document.body) return;
+    const button = menu && find(`.${menu} button`);
+    wanted = !button; // it is gone with what was deleted
+    button?.focus({ preventScroll: true });
+  };
   const focus = () => {
     const before = editor;
     editor = find('[role=dialog] [data-testid="stForm"] :is(textarea, input), [role=dialog] textarea')
@@ -76,6 +86,9 @@
   };
   const clicked = (event) => {
     const button = event.target.closest?.("button, [role=menuitem]");
+    const opens = event.target.closest?.('[class*="st-key-more-"], [class*="st-key-menu-"]');
+    if (opens) menu = [...opens.classList].find((name) => /^st-key-(more|menu)-/.test(name));
+    else if (!event.target.closest?.("[role=menu], [role=dialog]")) menu = null;
     if (event.target.closest?.(asked)) sent = true;
     if (event.target.closest?.('[class*="st-key-open-"]')) sent = false;
     if (!button || button.closest('[role=dialog], [data-testid="stPopover"]')) return;
@@ -86,6 +99,7 @@
   const pressed = (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     if (event.target === area()) sent = true;
+    else if (matchMedia("(pointer: coarse)").matches) return; // a phone has no Shift to hold
     else if (event.target.matches('[data-testid="stForm"] textarea') && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
       const init = { key: "Enter", ctrlKey: true, bubbles: true, cancelable: true };
@@ -100,5 +114,5 @@
   window.addEventListener("input", (event) => event.target === area() && store(area()), true);
   window.addEventListener("click", clicked, true);
   window.addEventListener("keydown", pressed, true);
-  setInterval(() => (keep(), focus()), 100);
+  setInterval(() => (keep(), goBack(), focus()), 100);
 })();

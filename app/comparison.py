@@ -90,7 +90,7 @@ def _side_by_side(answer: Turn, other: str) -> None:
                 window.close()
                 st.rerun()
     with places[0]:
-        _answer(answer)
+        _answer(answer, answer.siblings.index(answer.id))
     with places[1]:
         job = chats().job(other)
         if job is not None:
@@ -103,11 +103,11 @@ def _side_by_side(answer: Turn, other: str) -> None:
                 pass  # the turn says why
             place.empty()
             chats().wait(other)
-        _answer(chats().history.turn(owner(), other))
+        _answer(chats().history.turn(owner(), other), answer.siblings.index(other))
 
 
-def _answer(turn: Turn) -> None:
-    st.caption(plain(turn.model))
+def _answer(turn: Turn, position: int) -> None:
+    st.caption(plain(text("compare.version", number=position + 1, model=turn.model)))
     st.markdown(formatted(turn.text), anchors=False)
     if turn.notice:
         st.error(plain(message_text(turn.notice)))

@@ -216,7 +216,7 @@ def _waiting(draft: Draft, ask: Callable[[str], None]) -> None:
     """Draw what is asked next, with a way to take it back, and questions to start with."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         for number, picture in enumerate(draft.pictures):
-            with st.container(width=_WIDTH, gap="xxsmall"):
+            with st.container(key=f"draft-{number}", width=_WIDTH, gap="xxsmall"):
                 _picture(picture)
                 st.button(
                     text("chat.remove"),

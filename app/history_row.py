@@ -10,7 +10,7 @@ import streamlit as st
 from app import address, deletion, window
 from app.flash_message import report_errors
 from app.state import chats, owner
-from app.texts import plain, text
+from app.texts import plain, text, without_marks
 from app.thumbnails import ICON, icon
 from vqa.chat.titles import MAX_TITLE
 from vqa.chat.turn import Summary
@@ -56,12 +56,12 @@ def show(
             )
         if can_end:
             st.button(
-                text("history.of", name=names["end"], title=title),
+                text("history.of", name=names["end"], title=without_marks(conversation.title)),
                 icon=":material/stop_circle:", help=names["end"], type="tertiary",
                 key=f"end-{key}", on_click=report_errors(chats().stop_all), args=(owner(), key),
             )  # fmt: skip
         st.menu_button(
-            text("history.of", name=names["menu"], title=title),
+            text("history.of", name=names["menu"], title=without_marks(conversation.title)),
             ["rename", "unpin" if conversation.pinned else "pin", "delete"],
             format_func=names.__getitem__, icon=":material/more_vert:", type="tertiary",
             key=f"menu-{key}", on_click=_act, args=(conversation,),

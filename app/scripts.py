@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import streamlit as st
 
-from app.texts import language
+from app.texts import language, text
 
 _HERE = Path(__file__).parent
 _KEY = "page-scripts"
@@ -19,5 +20,7 @@ def load() -> None:
     st.html(f"<style>{style}\n{_STYLE}</style>")
     with st.container(key=_KEY):  # takes no place in the page
         scripts = [path.read_text(encoding="utf-8") for path in sorted(_HERE.glob("*.js"))]
-        for script in [*scripts, f'document.documentElement.lang = "{language()}";']:
+        texts = {name: text(f"server.{name}") for name in ("stopped", "restart")}
+        page = f'document.documentElement.lang = "{language()}"; window.vqaTexts = '
+        for script in [page + json.dumps(texts), *scripts]:
             st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)

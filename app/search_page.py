@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import address, chat_page, composer, drafts, uploads
-from app.error_text import error_text
+from app.error_text import error_text, message_text
 from app.state import directory
 from app.texts import language_picker, plain, text
 from app.thumbnails import reduced, upload_of
@@ -64,7 +64,7 @@ def _index(folder: Path) -> Path | None:
     exists = index.is_dir()
     left_out = listing.left_out()
     if left_out is not None:
-        st.caption(plain(left_out.line_about(folder)))
+        st.caption(plain(message_text(left_out.line_about(folder))))
     label = text("search.renew" if exists else "search.index", count=len(listing.pictures))
     if st.button(label, icon=":material/refresh:" if exists else ":material/image_search:"):
         _make(folder, index)

@@ -43,8 +43,8 @@ def show(key: str) -> None:
         with st.spinner(text("reading.working")):
             rows = reading_order(text_reader.read(image))
         st.caption(plain(picture.name))
-        st.html(as_html(small, image.size, picture.name, [line for row in rows for line in row]))
         _show_words(rows)
+        st.html(as_html(small, image.size, picture.name, [line for row in rows for line in row]))
 
 
 def _show_words(rows: Sequence[Sequence[TextLine]]) -> None:
@@ -68,7 +68,7 @@ def as_html(jpeg: bytes, size: tuple[int, int], name: str, lines: Sequence[TextL
     return (
         f'<div class="read-text" style="max-width:{80 * width / height:.2f}vh">'
         f'<img src="{address}" alt="{html.escape(name)}">'
-        f'<div aria-hidden="true">{spans}</div></div>'  # read out is the text below
+        f'<div aria-hidden="true">{spans}</div></div>'  # read out is the text above
     )
 
 

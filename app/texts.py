@@ -103,6 +103,11 @@ def plain(words: str) -> str:
     return "  \n".join(map(_plain_line, words.splitlines()))
 
 
+def without_marks(words: str) -> str:
+    """Leave out what Markdown might take for its own, of a name that is only read out."""
+    return visible("".join(" " if char in _MARKS else char for char in words))
+
+
 def _plain_line(line: str) -> str:
     words = line.lstrip()
     indent = "\u00a0" * (len(line) - len(words))  # four spaces would make it code

@@ -67,12 +67,12 @@ def _question(turn: Turn, answer: Turn | None) -> None:
         return
     st.text(turn.text)
     with _actions(turn):
-        _versions(turn)
         if _button("edit", turn):
             st.session_state.editing = turn.id
             st.rerun()
         if _button("delete", turn):
             deletion.ask("turn", turn.id)
+        _versions(turn)
 
 
 @contextmanager
@@ -98,7 +98,6 @@ def _answer(turn: Turn) -> None:
     if turn.correction:
         st.success(plain(text("turn.corrected", text=turn.correction)))
     with _actions(turn):
-        _versions(turn)
         if turn.state != "note":
             rating(turn)
         if turn.text:
@@ -108,6 +107,7 @@ def _answer(turn: Turn) -> None:
         if turn.state != "note":
             map_layer.toggle(turn)
         _menu(turn)
+        _versions(turn)  # behind all that is clicked: a second version moves none of it
         if turn.about:
             st.caption(turn_details.figures(turn), width="content")
     map_layer.show(turn)
@@ -201,6 +201,7 @@ def _editor(turn: Turn) -> None:
         words = st.text_area(
             text("turn.edit"), turn.text, label_visibility="collapsed", key=f"edited-{turn.id}"
         )
+        _enter_hint(turn)
         with st.container(horizontal=True):
             saved = st.form_submit_button(text("turn.save"), type="primary")
             cancelled = st.form_submit_button(text("turn.cancel"))
@@ -211,6 +212,12 @@ def _editor(turn: Turn) -> None:
     if cancelled:
         del st.session_state.editing
         st.rerun()
+
+
+def _enter_hint(turn: Turn) -> None:
+    """Say what Enter does in a form: see box.js."""
+    with st.container(key=f"enter-hint-{turn.id}"):
+        st.caption(text("turn.enter"))
 
 
 def _try_to(ask: Callable[[], object]) -> None:
@@ -247,6 +254,7 @@ def _correct(key: str) -> None:
         correction = st.text_area(
             text("turn.correction"), turn.correction, key=f"corrected-{turn.id}"
         )
+        _enter_hint(turn)
         if st.form_submit_button(text("turn.keep"), type="primary"):
             report_errors(chats().history.correct)(owner(), key, correction)
             window.close()

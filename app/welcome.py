@@ -37,7 +37,7 @@ def show(ask: Callable[[str], None]) -> None:
     st.caption(text("chat.examples"))
     with st.container(key="examples", horizontal=True):
         for path in examples():
-            with st.container(width=150):
+            with st.container(key=f"sample-{path.stem}", width=150):  # clicked anywhere: page.css
                 name = text(f"examples.{path.stem}")
                 st.image(crop(path), alt=name)
                 st.button(

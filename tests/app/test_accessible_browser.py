@@ -86,8 +86,9 @@ def test_axe_finds_nothing_on_the_other_pages(
 
 
 SMALL = """() => [...document.querySelectorAll(
-    'button, summary, [role=menuitem], [role=slider], [role=combobox]')]
+    'button, summary, [role=menuitem], [role=slider], [role=combobox], [data-testid$=NavLink]')]
     .filter(one => one.checkVisibility({visibilityProperty: true, opacityProperty: true}))
+    .filter(one => one.getAttribute('aria-label') !== 'Dismiss')  // for screen readers alone
     .filter(one => !one.disabled && one.getBoundingClientRect().right > 0)
     .filter(one => { const box = one.getBoundingClientRect();
                      return box.width && (box.width < 40 || box.height < 40); })
@@ -102,6 +103,14 @@ def test_a_finger_hits_what_it_means(phone: Page, tmp_path: Path) -> None:
     expect(phone.get_by_role("button", name="Remove")).to_be_visible()
     assert small(phone) == []
     assert fits(phone)
+    messages(phone).nth(1).get_by_role("button", name="More").click()
+    expect(phone.get_by_role("menuitem", name="Delete")).to_be_visible()
+    assert small(phone) == []
+    phone.get_by_role("menuitem", name="Correct").click()
+    expect(phone.get_by_role("textbox", name="The right answer")).to_be_visible()
+    assert small(phone) == []
+    phone.keyboard.press("Escape")
+    expect(phone.get_by_role("dialog")).to_have_count(0)
     phone.get_by_test_id("stExpandSidebarButton").click()
     expect(phone.get_by_role("button", name="New conversation")).to_be_visible()
     assert small(phone) == []

@@ -7,9 +7,21 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.app.browsing import ask, attach, begun, box, fits, messages, photo, pick, waiting
+from tests.app.browsing import (
+    ask,
+    attach,
+    begun,
+    box,
+    choose,
+    fits,
+    messages,
+    photo,
+    pick,
+    waiting,
+)  # fmt: skip
 
 pytestmark = pytest.mark.browser
 
@@ -32,6 +44,38 @@ def test_the_focus_comes_back(wide: Page, tmp_path: Path) -> None:
     wide.get_by_role("button", name="New conversation").click()
     expect(messages(wide)).to_have_count(0)
     expect(box(wide)).to_be_focused()
+
+
+def test_the_focus_goes_back_to_the_menu_that_opened_a_window(wide: Page, tmp_path: Path) -> None:
+    begun(wide, tmp_path)
+    for name in ("Details", "Correct"):
+        pick(wide, messages(wide).nth(1), name)
+        expect(wide.get_by_role("dialog")).to_have_count(1)
+        wide.wait_for_timeout(500)  # as long as anybody looks
+        wide.keyboard.press("Escape")
+        expect(wide.get_by_role("dialog")).to_have_count(0)
+        expect(messages(wide).nth(1).get_by_role("button", name="More")).to_be_focused()
+    pick(wide, messages(wide).nth(1), "Delete")
+    wide.get_by_role("button", name="Yes, delete").click()
+    expect(messages(wide)).to_have_count(1)
+    expect(box(wide)).to_be_focused()  # there is no menu any more
+
+
+def test_tall_pictures_leave_the_box_on_the_screen(page: Page, tmp_path: Path) -> None:
+    expect(box(page)).to_be_enabled()
+    pictures = [tmp_path / f"{number}.png" for number in range(4)]
+    for path in pictures:
+        Image.new("RGB", (400, 3000), "teal").save(path)
+    choose(page, *pictures)
+    expect(page.locator("[class*=st-key-remove-]")).to_have_count(4)
+    expect(waiting(page, "3.png")).to_be_visible()
+    expect(box(page)).to_be_in_viewport(ratio=1)
+    box(page).fill("What is it?")
+    box(page).press("Enter")
+    shown = messages(page).nth(0).get_by_role("img", name="3.png")
+    expect(shown).to_be_visible()
+    size, place = page.viewport_size, shown.bounding_box()
+    assert size and place and 0 < place["height"] <= 0.61 * size["height"]
 
 
 def test_the_focus_stays_where_somebody_writes(wide: Page, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def conversation(history: History, system: str = "") -> str:
 
 def test_the_page_has_all_that_was_asked_answered_and_judged(history: History) -> None:
     text = words(page_of(history, conversation(history, "Be brief.")))
-    shown, _, beside = text.partition("Other versions, with what followed them: 2 messages")
+    shown, _, beside = text.partition("Other versions, with what followed them: 2")
     for part in ("Be brief.", "Question 1/2", "What is it?"):
         assert part in shown
     for part in ("Which animal?", "other", "Cat.", "Stopped.", "parrot 1/2", "A cat."):

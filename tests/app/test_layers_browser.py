@@ -29,12 +29,12 @@ def test_a_map_is_laid_over_the_picture_at_its_place_and_taken_away(
     question, answer = messages(page).nth(0), messages(page).nth(1)
     before = question.get_by_role("img", name="teal.png", exact=True)
     expect(before).to_be_visible()
-    place = before.bounding_box()
     assert not before.evaluate(BRIGHTER)
     button = answer.get_by_role("button", name="Where it looked")
     size = page.viewport_size
     assert size
     page.set_viewport_size({"width": size["width"], "height": 360})
+    place = before.bounding_box()  # no higher than the window
     button.scroll_into_view_if_needed()
     expect(before).not_to_be_in_viewport(ratio=0.5)
     button.click()
@@ -56,6 +56,21 @@ def test_a_map_is_laid_over_the_picture_at_its_place_and_taken_away(
     expect(before).to_be_visible()
     expect(laid).to_have_count(0)
     expect(answer.get_by_text("About this map")).to_have_count(0)
+
+
+def test_a_map_stays_in_view_although_the_page_grows(wide: Page, tmp_path: Path) -> None:
+    begun(wide, tmp_path)
+    for number in (1, 2):
+        ask(wide, f"unhurried? {number}")
+        expect(messages(wide).nth(2 * number + 1)).to_contain_text("the end")
+    expect(wide.get_by_role("button", name="Stop")).to_have_count(0)
+    messages(wide).nth(1).get_by_role("button", name="Where it looked").click()
+    laid = messages(wide).nth(0).get_by_role("img", name="teal.png, and where the model looked")
+    expect(laid).to_be_visible()
+    wide.wait_for_timeout(3000)
+    expect(laid).to_be_in_viewport(ratio=0.9)
+    wide.mouse.wheel(0, 5000)  # and is left when somebody reads on
+    expect(laid).not_to_be_in_viewport()
 
 
 def test_read_text_stands_over_the_picture_and_is_selected_and_copied(

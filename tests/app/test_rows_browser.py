@@ -33,6 +33,24 @@ def test_a_row_is_icons_with_names_in_one_line(page: Page, tmp_path: Path) -> No
     assert fits(page)
 
 
+def test_a_second_version_moves_nothing_under_the_mouse(page: Page, tmp_path: Path) -> None:
+    begun(page, tmp_path)
+    answer = messages(page).nth(1)
+    names = ("Copy", "Again", "Where it looked", "More")
+    buttons = [answer.get_by_role("button", name=name, exact=True) for name in names]
+
+    def lefts() -> list[float]:
+        places = [button.bounding_box() for button in buttons]
+        return [place["x"] for place in places if place]
+
+    before = lefts()
+    buttons[1].click()
+    expect(answer).to_contain_text("2/2")
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    expect(buttons[2]).to_be_visible()
+    assert lefts() == before and len(before) == 4
+
+
 def test_an_answer_is_copied_as_it_was_written(browser: Browser, url: str, tmp_path: Path) -> None:
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.thumbnails import examples
-from tests.app.browsing import fits, messages, opened
+from tests.app.browsing import box, fits, messages, opened, waiting
 
 pytestmark = pytest.mark.browser
 
@@ -42,6 +42,15 @@ def test_what_it_cannot_do_is_told_and_tried(
         expect(messages(page).nth(0).get_by_role("img", name="astronaut.jpg")).to_be_visible()
         expect(messages(page).nth(1)).to_contain_text("With 1 pictures you asked: How many")
         expect(trial).to_have_count(0)
+
+
+def test_a_picture_to_try_is_clicked_itself(browser: Browser, url: str) -> None:
+    for page in opened(browser, url):
+        expect(box(page)).to_be_enabled()
+        cat = page.locator(".st-key-examples").get_by_role("img", name="A cat").bounding_box()
+        assert cat
+        page.mouse.click(cat["x"] + cat["width"] / 2, cat["y"] + cat["height"] / 2)
+        expect(waiting(page, "cat.jpg")).to_be_visible()
 
 
 STAYS_AT_THE_TOP = """() => {  // of more than fits the screen, for a second
