@@ -216,7 +216,7 @@ def _slices(scores: Sequence[MetricResult]) -> tuple[BarRow, ...]:
 
 
 def _wrong(rows: Sequence[Example], model: ModelPredictions, scores: MetricResult) -> Wrong:
-    """Guess the cause of each wrong answer, by the row's place."""
+    """Guess the cause of each wrong answer, by the row's index."""
     predictions = prediction_texts(rows, model.predictions)
     often_yes = too_many_yes(predictions, [row.answers for row in rows])
 
@@ -225,14 +225,14 @@ def _wrong(rows: Sequence[Example], model: ModelPredictions, scores: MetricResul
         return prediction.text if prediction else None
 
     return {
-        place: cause(
-            predictions[place],
+        index: cause(
+            predictions[index],
             row.answers,
             other(model.blind, row.id),
             other(model.swap, row.id),
             often_yes,
         )
-        for place, (row, (_, value)) in enumerate(zip(rows, scores.rows, strict=True))
+        for index, (row, (_, value)) in enumerate(zip(rows, scores.rows, strict=True))
         if not value >= RIGHT_SCORE
     }
 
