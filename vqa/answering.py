@@ -81,7 +81,7 @@ class Token:
 class Seconds:
     """Where the time of one answer went; a batch shares its times."""
 
-    load: float = 0.0
+    load: float = 0.0  # always 0: a key in histories on disk
     encode: float = 0.0
     first_token: float = 0.0
     total: float = 0.0
