@@ -161,5 +161,5 @@ def _attention(
         return _regions(answerer, pictures), maps
     from vqa.explain.attention import attention_maps
 
-    (hinted,) = answerer.with_hints([request])
+    (hinted,), _ = answerer.with_hints([request])
     return _regions(answerer, pictures), attention_maps(answerer.loaded, hinted, answer)
