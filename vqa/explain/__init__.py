@@ -124,9 +124,9 @@ def check_answerer(answerer: Any, by: By) -> None:
             f"{answerer.name}: its attention cannot be read from here; explain with a model of "
             "this machine, or by occlusion where it can choose between answers."
         )
-    from vqa.explain.attention import check_weights
+    from vqa.explain.attention import check_attention_readable
 
-    check_weights(loaded)
+    check_attention_readable(loaded)
 
 
 def _side(answerer: Any) -> int:
