@@ -162,6 +162,12 @@ class SupportsIdentity(Protocol):
         ...
 
 
+class LocalAnswerer(Answerer, SupportsIdentity, Protocol):
+    """An answerer with a model in this process."""
+
+    dtype: str  # of its weights, as "bfloat16"
+
+
 @runtime_checkable
 class SupportsClearing(Protocol):
     """An answerer with caches, on which the last digits of what it computes may depend."""

@@ -65,6 +65,7 @@ class GenerateAnswerer:
         self, loaded: LoadedModel, *, max_batch: int = 16, reader: TextReader | None = None
     ) -> None:
         self.name = loaded.name
+        self.dtype = loaded.dtype
         self._loaded = loaded
         self._model = loaded.model
         self._processor = loaded.processor

@@ -68,6 +68,7 @@ class LocalEngine:
     ) -> None:
         self.loaded = loaded  # for what reads the model itself, as vqa.explain
         self.name = loaded.name
+        self.dtype = loaded.dtype
         self.stats = EngineStats()
         self._processor: Any = loaded.processor
         self._max_batch = max_batch

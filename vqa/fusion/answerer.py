@@ -46,6 +46,7 @@ class FusionAnswerer:
 
     def __init__(self, loaded: LoadedFusion, *, max_batch: int = 32) -> None:
         self.name = loaded.name
+        self.dtype = "float32"
         self._loaded = loaded
         self.stats = EngineStats()
         self._model = loaded.model
