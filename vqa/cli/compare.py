@@ -18,6 +18,7 @@ from vqa.cli import options
 from vqa.cli.output import print_json
 from vqa.cli.score import Draws, MetricName, Profile, scored_rows
 from vqa.errors import InputError
+from vqa.models.model_files import EMBEDDED_NAMES, holds_model, is_fusion
 from vqa.models.runs import resolve_weights
 from vqa.utils.console import console, counted, one_line, table
 
@@ -150,10 +151,10 @@ def _make_predictions(sides: Sequence[_Side], data: Path, settings: Mapping[str,
 def _check_model(name: str) -> None:
     """Refuse at once what cannot be a model, before another one is asked for minutes."""
     path = Path(resolve_weights(name))
-    if name in ("embedded", "embedded/base"):
+    if name in EMBEDDED_NAMES:
         return
     if path.is_dir():
-        if not any((path / file).is_file() for file in ("config.json", "adapter_config.json")):
+        if not holds_model(path):
             raise InputError(
                 f"{name} holds no model (no config.json, no adapter_config.json), and is no file "
                 "of predictions"
@@ -161,7 +162,6 @@ def _check_model(name: str) -> None:
     elif not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) or name.endswith((".jsonl", ".json")):
         raise InputError(f"{name}: no such file of predictions, and no model")
     from vqa.loading import check_generative
-    from vqa.models.model_files import is_fusion
 
     if not is_fusion(name):
         check_generative(name)  # its config and processor: seconds, also from a hub
