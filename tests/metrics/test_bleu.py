@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 from vqa.metrics.bleu import plain, sentence_bleu
 
 
 def corpus_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     items = [Item(p, tuple(texts)) for p, texts in zip(predictions, references, strict=True)]
-    return metric("bleu").of(items)["score"]
+    return get_metric("bleu").of(items)["score"]
 
 
 def test_worked_example() -> None:
@@ -85,7 +85,7 @@ def test_sums_give_what_sacrebleu_gives_for_the_corpus() -> None:
 
 
 def test_explanation() -> None:
-    lines = metric("bleu").explain(Item("A dog runs.", ("a dog runs fast",)))
+    lines = get_metric("bleu").explain(Item("A dog runs.", ("a dog runs fast",)))
     assert "3 of 3 n-grams of 1 words are in a reference" in lines
     assert "3 words against 4 of the closest reference" in lines
 

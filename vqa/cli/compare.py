@@ -78,14 +78,14 @@ def compare(
     from vqa.evaluation.comparison import compare as run
     from vqa.evaluation.predictions import read_predictions
     from vqa.evaluation.run_description import description_differences
-    from vqa.metrics import metric as metric_of
+    from vqa.metrics import get_metric
 
     if len(names) < 2:
         raise InputError("two predictions files or models are needed to compare")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{twice} is named twice; name each once")
-    chosen_metric = metric_of(metric, profile)
+    chosen_metric = get_metric(metric, profile)
     sides = _sides(names, data, out)
     examples = scored_rows(data, predictions=[side.file for side in sides if not side.is_model])
     predictions = {s.name: read_predictions(s.file, examples) for s in sides if not s.is_model}
