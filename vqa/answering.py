@@ -102,7 +102,8 @@ class Answer:
     prompt_tokens: int = 0
     new_tokens: int = 0
     seconds: Seconds = field(default_factory=Seconds)
-    hints: tuple[str, ...] = ()  # the text before the question of each picture, as names in it
+    # the text put before the question for each picture, such as names of what is in it
+    hints: tuple[str, ...] = ()
 
 
 def answer_probability(log_prob: float, text: str) -> float:

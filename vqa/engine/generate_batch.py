@@ -86,7 +86,7 @@ class TokenChoices:
         return chosen
 
     def finished(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        """Tell which rows [B] have ended: as a stopping criterion does."""
+        """Return which rows [B] have ended: as a stopping criterion does."""
         self.cancel()
         ended = [s.finish_reason is not None for s in self._batch.sequences]
         return torch.tensor(ended, device=input_ids.device)

@@ -230,7 +230,7 @@ def absolute_name(name: str) -> str:
 
 
 def is_adapter(name: str) -> bool:
-    """Tell whether `name` is a directory with a peft adapter, as a fine-tuning run is."""
+    """Return whether `name` is a directory with a peft adapter, as a fine-tuning run is."""
     return (Path(runs.resolve_weights(name)) / "adapter_config.json").is_file()
 
 

@@ -110,7 +110,7 @@ def weight_files(directory: Path) -> Iterator[Path]:
 
 
 def _is_inside(path: Path, directory: Path) -> bool:
-    """Tell whether a file lies in a directory, or beside it as in a snapshot of the hub's cache."""
+    """Return whether a file lies in a directory, or beside it as in a snapshot of the hub cache."""
     directory = directory.resolve()
     allowed = {directory}
     if directory.parent.name == "snapshots":
@@ -125,7 +125,7 @@ def _refuse_pickles(path: Path, settings: dict[str, Any]) -> None:
 
 
 def is_fusion(name: str | Path) -> bool:
-    """Tell whether `name` is the directory of a fusion model; loads nothing."""
+    """Return whether `name` is the directory of a fusion model; loads nothing."""
     path = Path(resolve_weights(str(name))) / "config.json"
     try:
         return path.is_file() and read_object(path).get("model_type") == FUSION

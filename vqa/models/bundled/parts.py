@@ -135,7 +135,7 @@ def converted_path(part: Part) -> Path:
 
 
 def is_present(part: Part) -> bool:
-    """Tell whether something lies where the converted part belongs, whole or not."""
+    """Return whether something lies where the converted part belongs, whole or not."""
     return os.path.lexists(converted_path(part))
 
 
