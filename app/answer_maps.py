@@ -40,7 +40,7 @@ class MapJob:
 
     @property
     def dropped(self) -> bool:
-        """Tell whether it ended, or will, without a map and without a reason why there is none."""
+        """Return whether it ended, or will, with neither a map nor a reason why there is none."""
         return self.stop.is_set() and self.explanation is None
 
 

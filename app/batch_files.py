@@ -22,7 +22,7 @@ from vqa.evaluation.report import html_page as report
 from vqa.evaluation.report.report_data import ModelPredictions, build_report
 from vqa.evaluation.run_description import read_description
 from vqa.evaluation.scoring import MetricResult, score
-from vqa.metrics import metric as metric_of
+from vqa.metrics import get_metric
 from vqa.utils.files import json_text, read_jsonl, without_nan
 from vqa.utils.inert import sheet_cell
 
@@ -138,7 +138,7 @@ def as_report(run: Run, metric: str) -> str:
     data = build_report(
         answers.scorable(),
         [model],
-        metric_of(metric),
+        get_metric(metric),
         data=run.name,
         images=Path(store.folder(run).absolute().anchor),  # paths are checked and absolute
     )
@@ -168,7 +168,7 @@ def _scores(
     run: Run, metric: str, predicted: tuple[int, int], changed: tuple[int, int]
 ) -> MetricResult:
     answers = results(run)
-    return score(answers.scorable(), answers.predictions, metric_of(metric))
+    return score(answers.scorable(), answers.predictions, get_metric(metric))
 
 
 def _without_paths(run: Run, prediction: Prediction) -> Prediction:

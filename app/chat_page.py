@@ -74,7 +74,7 @@ def show() -> None:
 
 
 def _waits() -> bool:
-    """Tell whether a question has to wait: for the model, or for the answer before it."""
+    """Return whether a question has to wait: for the model, or for the answer before it."""
     return not model_picker.is_ready() or any(turn.state == "running" for turn in _branch())
 
 

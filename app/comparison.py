@@ -24,7 +24,7 @@ _EVERY = 0.2  # seconds between two looks at what is being loaded or written
 
 
 def is_offered(turn: Turn) -> bool:
-    """Tell whether there is something to compare an answer with, or may be."""
+    """Return whether there is something to compare an answer with, or may be."""
     return bool(turn.text) and (is_local() or len(turn.siblings) > 1)
 
 

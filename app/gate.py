@@ -84,7 +84,7 @@ class Gate:
 
 
 def _is_link(scope: Scope, headers: Headers) -> bool:
-    """Tell whether a person followed a link to the page, which then has a window of its own."""
+    """Return whether a person followed a link to the page, which then has a window of its own."""
     return (
         scope.get("method") == "GET"
         and headers.get("sec-fetch-mode") == "navigate"

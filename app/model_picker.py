@@ -74,7 +74,7 @@ def _select(key: str, name: str, options: list[str], now: str) -> str:
 
 
 def is_ready() -> bool:
-    """Tell whether the model is loaded."""
+    """Return whether the model is loaded."""
     return not host().loading and host().error is None
 
 

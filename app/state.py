@@ -80,7 +80,7 @@ def directory() -> Path:
 
 
 def is_local() -> bool:
-    """Tell whether only this computer reaches the page: then files and models here may be named."""
+    """Return whether only this computer reaches the page, so that files and models may be named."""
     return page_options().local
 
 
@@ -95,5 +95,5 @@ def owner() -> str:
 
 
 def keeps_cookies() -> bool:
-    """Tell whether the browser keeps our cookie, without which it is given no pictures."""
+    """Return whether the browser keeps our cookie, without which it is given no pictures."""
     return bool(browser_of(st.context.cookies)) or not st.context.headers

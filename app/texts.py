@@ -67,7 +67,7 @@ def _entry(language: str, key: str) -> Any:
 
 
 def is_mostly_foreign(words: str) -> bool:
-    """Tell whether most letters of a text are no Latin ones."""
+    """Return whether most letters of a text are no Latin ones."""
     letters = [char for char in words if char.isalpha()]
     foreign = sum(not unicodedata.name(char, "").startswith("LATIN") for char in letters)
     return 2 * foreign > len(letters)

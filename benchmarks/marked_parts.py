@@ -41,7 +41,7 @@ from vqa.evaluation.scoring import score
 from vqa.inputs.boxes import Box, crop, parse_box
 from vqa.inputs.images import load_image
 from vqa.loading import load_choice
-from vqa.metrics import metric
+from vqa.metrics import get_metric
 from vqa.utils.files import atomic_write
 from vqa.utils.progress import track
 
@@ -146,7 +146,7 @@ def measure(
         results[kind] = {}
         for way in WAYS:
             predictions = dict(_answers(answerer, some, way, f"{kind}, {way}"))
-            scores = score(examples, predictions, metric(METRIC))
+            scores = score(examples, predictions, get_metric(METRIC))
             value = format_value(scores.main, scores.values[scores.main])
             near = format_interval(scores.main, scores.intervals.get(scores.main))
             cells.append(f"{value} ({near})" if near else value)

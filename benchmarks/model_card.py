@@ -31,7 +31,7 @@ from vqa.evaluation.picture_conditions import OWN_PICTURE, Condition
 from vqa.evaluation.predicting import predict
 from vqa.evaluation.predictions import read_predictions
 from vqa.evaluation.scoring import MetricResult, score
-from vqa.metrics import metric
+from vqa.metrics import get_metric
 from vqa.models.checkpoints import load
 
 ROWS = [  # file of the mix, metric, what it is called
@@ -81,7 +81,7 @@ def main(
                     )  # fmt: skip
                 predictions[condition] = read_predictions(file)
             scores = score(
-                examples, predictions[OWN_PICTURE], metric(metric_name),
+                examples, predictions[OWN_PICTURE], get_metric(metric_name),
                 blind=predictions["blind"], swap=predictions["swap"],
             )  # fmt: skip
             (out / f"{name}.{metric_name}.json").write_text(json.dumps(scores.to_json(), indent=2))

@@ -31,7 +31,7 @@ from vqa.evaluation.predicting import predict
 from vqa.evaluation.predictions import Prediction, RowId, read_predictions
 from vqa.evaluation.scoring import score
 from vqa.inputs.images import load_image
-from vqa.metrics import metric
+from vqa.metrics import get_metric
 from vqa.models.checkpoints import load
 from vqa.reading import ReadMode, TextReader, most_likely_line
 from vqa.utils.progress import progress_bar, track
@@ -65,7 +65,7 @@ def main(
             },
         }
         measured = {
-            (way, name): score(examples, predictions[way], metric(name), by="kind")
+            (way, name): score(examples, predictions[way], get_metric(name), by="kind")
             for way in WAYS
             for name in METRICS
         }

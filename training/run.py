@@ -142,9 +142,9 @@ def _recipe_class(name: str, config: str) -> type[Recipe[Any, Any]]:
 
 def _for_model(recipe_class: type[Recipe[Any, Any]], settings: Any) -> type[Recipe[Any, Any]]:
     """Take the recipe `finetune` for the kind of model that it starts from."""
-    from vqa.models.image_text import is_other_kind
+    from vqa.models.image_text import is_other_vlm
 
-    if settings.recipe == "finetune" and is_other_kind(settings.model):
+    if settings.recipe == "finetune" and is_other_vlm(settings.model):
         from training.sft.image_text_recipe import ImageTextRecipe
 
         return ImageTextRecipe

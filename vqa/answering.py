@@ -81,7 +81,7 @@ class Token:
 class Seconds:
     """Where the time of one answer went; a batch shares its times."""
 
-    load: float = 0.0
+    load: float = 0.0  # always 0: a key in histories on disk
     encode: float = 0.0
     first_token: float = 0.0
     total: float = 0.0
@@ -102,7 +102,8 @@ class Answer:
     prompt_tokens: int = 0
     new_tokens: int = 0
     seconds: Seconds = field(default_factory=Seconds)
-    hints: tuple[str, ...] = ()  # the text before the question of each picture, as names in it
+    # the text put before the question for each picture, such as names of what is in it
+    hints: tuple[str, ...] = ()
 
 
 def answer_probability(log_prob: float, text: str) -> float:
@@ -160,6 +161,12 @@ class SupportsIdentity(Protocol):
     def identity(self) -> str:
         """Fingerprint of the weights, their type and their quantization."""
         ...
+
+
+class LocalAnswerer(Answerer, SupportsIdentity, Protocol):
+    """An answerer with a model in this process."""
+
+    dtype: str  # of its weights, as "bfloat16"
 
 
 @runtime_checkable

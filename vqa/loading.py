@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from vqa.errors import InputError
 
 if TYPE_CHECKING:
-    from vqa.answering import Answerer
+    from vqa.answering import Answerer, LocalAnswerer
     from vqa.chat.page_options import ModelChoice
     from vqa.engine import GenerateAnswerer, LocalEngine
     from vqa.fusion.storage import LoadedFusion
@@ -22,12 +22,16 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     quantize: Literal["4bit", "8bit"] | None = None,
-    read: ReadMode | TextReader = "never",
-) -> Answerer:
+    read: ReadMode | TextReader | None = "never",
+    *,
+    max_batch: int = 16,
+    prefix_bytes: int = 1 << 30,
+) -> LocalAnswerer:
     """Load a model of this machine; the arguments are those of `vqa.models.checkpoints.load`.
 
     With `read` the text in pictures is read and stands before the questions about them; several
-    models may share a reader.
+    models may share a reader. It answers `max_batch` requests at once, and LLaVA's engine caches
+    up to `prefix_bytes` of keys and values.
 
     Takes seconds, or minutes where it has to be fetched. Raises InputError for what is no model.
     """
@@ -38,8 +42,14 @@ def load(
     if is_fusion(model):
         from vqa.fusion.answerer import FusionAnswerer
 
-        return FusionAnswerer(load_fusion(model, adapter, device, dtype, quantize, reader))
-    return answerer_of(load_generative(model, adapter, device, dtype, quantize), reader=reader)
+        fusion = load_fusion(model, adapter, device, dtype, quantize, reader)
+        return FusionAnswerer(fusion, max_batch=max_batch)
+    return answerer_of(
+        load_generative(model, adapter, device, dtype, quantize),
+        max_batch=max_batch,
+        prefix_bytes=prefix_bytes,
+        reader=reader,
+    )
 
 
 def load_adapters(
@@ -60,7 +70,7 @@ def load_adapters(
 
     if len(adapters) == 1 or is_fusion(model):
         return {
-            name: load(model, adapter, device, dtype, quantize, reader or "never")
+            name: load(model, adapter, device, dtype, quantize, reader)
             for name, adapter in adapters.items()
         }
     quiet_loading()
@@ -81,12 +91,9 @@ def load_generative(
     quantize: Literal["4bit", "8bit"] | None = None,
 ) -> LoadedModel:
     """Load a model that writes its answers: LLaVA, or any other kind that transformers knows."""
-    from vqa.models.image_text import loader_of
+    from vqa.models.image_text import load_any
 
-    loaded: LoadedModel = loader_of(model).load(
-        model, adapter=adapter, device=device, dtype=dtype, quantize=quantize
-    )
-    return loaded
+    return load_any(model, adapter=adapter, device=device, dtype=dtype, quantize=quantize)
 
 
 def answerer_of(
@@ -106,9 +113,9 @@ def answerer_of(
 
 def check_generative(model: str) -> None:
     """Raise InputError for what cannot be such a model, by its config and processor alone."""
-    from vqa.models.image_text import loader_of
+    from vqa.models.image_text import load_any_config_and_processor
 
-    loader_of(model).load_config_and_processor(model)
+    load_any_config_and_processor(model)
 
 
 def text_reader(read: ReadMode, stored: bool = True) -> TextReader | None:
@@ -134,9 +141,7 @@ def text_reader(read: ReadMode, stored: bool = True) -> TextReader | None:
 def load_choice(choice: ModelChoice) -> Answerer:
     """Load the model that was chosen for the page."""
     reader = text_reader(choice.read, stored=False)
-    return load(
-        choice.name, choice.adapter, choice.device, choice.dtype, choice.quantize, reader or "never"
-    )
+    return load(choice.name, choice.adapter, choice.device, choice.dtype, choice.quantize, reader)
 
 
 def load_fusion(

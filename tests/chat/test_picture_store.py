@@ -158,11 +158,11 @@ def test_memory_stays_bounded_with_many_guests(tmp_path: Path) -> None:
             for question in ("one", "two"):
                 new = [upload(f"#{number:02x}{side:02x}{len(question):02x}") for side in (1, 2)]
                 service.wait(service.ask(owner, key, question, new))
-                assert pictures.cached_bytes <= 5 * PICTURE_BYTES
+                assert pictures._cache.bytes <= 5 * PICTURE_BYTES
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(chat, range(30)))
-        assert pictures.cached_bytes == 5 * PICTURE_BYTES
+        assert pictures._cache.bytes == 5 * PICTURE_BYTES
         assert alive() - before <= 5
 
 
@@ -170,7 +170,7 @@ def test_a_picture_beyond_the_limit_is_used_and_not_cached(tmp_path: Path) -> No
     pictures = DecodedPictures(100)
     image = pictures.load(upload().content)
     assert image.size == (8, 6)
-    assert pictures.cached_bytes == 0
+    assert pictures._cache.bytes == 0
     assert pictures.load(upload().content) is not image
 
 
@@ -179,7 +179,7 @@ def test_a_bad_picture_is_refused_every_time_by_its_name() -> None:
     for name in ("notes.png", "other.png"):
         with pytest.raises(InputError, match=rf"^{name} is text"):
             pictures.load(b"text", name)
-    assert pictures.cached_bytes == 0
+    assert pictures._cache.bytes == 0
 
 
 def test_a_stored_picture_whose_file_is_gone(tmp_path: Path) -> None:
@@ -200,4 +200,4 @@ def test_threads_that_load_it_at_once_get_one_object() -> None:
     with ThreadPoolExecutor(8) as pool:
         loaded = list(pool.map(pictures.load, [file.getvalue()] * 8))
     assert all(image is loaded[0] for image in loaded)
-    assert pictures.cached_bytes == 600 * 400 * 4
+    assert pictures._cache.bytes == 600 * 400 * 4

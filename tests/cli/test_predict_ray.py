@@ -259,7 +259,7 @@ def test_a_worker_on_each_of_two_machines(
 def has_worker(pid: int) -> bool:
     try:
         children = psutil.Process(pid).children(recursive=True)
-        return any("ray::Worker" in " ".join(child.cmdline()) for child in children)
+        return any("ray::RayWorker" in " ".join(child.cmdline()) for child in children)
     except psutil.Error:
         return False
 

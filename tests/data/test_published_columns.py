@@ -13,7 +13,7 @@ from vqa.data import read
 from vqa.data.convert import To, convert
 from vqa.data.example import Example
 from vqa.errors import InputError
-from vqa.metrics import metric
+from vqa.metrics import get_metric
 from vqa.metrics.metric import Item
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -101,7 +101,7 @@ def test_science_qa(tmp_path: Path) -> None:
     assert [row.reason for row in bad] == [
         "the answer 2 is none of the 2 choices, nor the number of one (from 0)"
     ]
-    score = metric("multiple_choice").of([Item("B", good[1].answers, extra=good[1].extra)])
+    score = get_metric("multiple_choice").of([Item("B", good[1].answers, extra=good[1].extra)])
     assert score == {"score": 1.0}
 
 

@@ -121,7 +121,8 @@ def test_every_way_of_answering_says_the_same(engine: LocalEngine, directory: Pa
         assert (single.text, single.hints) == (answer.text, answer.hints)
         *pieces, streamed = fresh.stream(request)  # from its caches
         assert "".join(map(str, pieces)) == single.text and streamed.hints == single.hints
-    asked = engine.with_hints([requests[0]])[0].messages[0].text
+    (hinted,), _ = engine.with_hints([requests[0]])
+    asked = hinted.messages[0].text
     assert asked == f"{together[0].hints[0]}\nWhat is it?"
     scores = engine.score_choices([requests[0]], [[together[0].text or "x", "yes"]])
     loaded = load(str(directory), device="cpu", dtype="float32")
@@ -140,6 +141,18 @@ def test_a_second_question_encodes_nothing_and_shares_the_block(engine: LocalEng
     engine.answer([about(NOISE[1], text="What is it not?")])
     assert engine.stats.encoded_pictures == pictures
     assert engine.stats.prefilled_tokens - tokens < 30
+
+
+def test_pictures_of_several_requests_are_encoded_together(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqa.engine.image_tokens.encoder_batch_size", lambda device: 2)
+    engine = LocalEngine(load(str(directory), device="cpu", dtype="float32"))
+    batches: list[int] = []
+    tower = engine.loaded.model.model.vision_tower
+    tower.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    answers = engine.answer([about(image) for image in (*NOISE, NOISE[0].rotate(90))])
+    assert batches == [2, 2] and all(answer.hints for answer in answers)
 
 
 def test_attention_reads_the_prompt_with_its_hints(engine: LocalEngine) -> None:

@@ -27,7 +27,7 @@ from vqa.data import read
 from vqa.evaluation.benchmark_rows import write_rows
 from vqa.evaluation.benchmark_tasks import load_task
 from vqa.evaluation.scoring import metric_items
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 from vqa.metrics.mmmu import choice
 from vqa.metrics.multiple_choice import choices_of, expected, vlmevalkit
 
@@ -168,7 +168,7 @@ def test_values_of_pope(tmp_path: Path) -> None:
     docs, predictions = rows_of("pope")
     items = items_of("pope", docs, predictions, tmp_path)
     rows = [utils.pope_process_results(d, [p]) for d, p in zip(docs, predictions, strict=True)]
-    values = metric("pope", "lmms-eval").of(items)
+    values = get_metric("pope", "lmms-eval").of(items)
     for ours, theirs in (("precision", "precision"), ("recall", "recall"), ("f1", "f1_score")):
         wanted = getattr(utils, f"pope_aggregate_{theirs}")([row[f"pope_{theirs}"] for row in rows])
         assert values[ours] == pytest.approx(wanted, abs=1e-12)

@@ -18,7 +18,7 @@ from vqa.answering import Answer, Request, SamplingParams
 from vqa.data.example import Example
 from vqa.errors import VQAError
 from vqa.evaluation.predicting import PredictionCounts, predict
-from vqa.evaluation.ray_workers import RayWorkers, Worker
+from vqa.evaluation.ray_workers import RayWorker, RayWorkers
 
 
 class Dead(Exception):
@@ -48,7 +48,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> None:
 class Actor:
     """A worker in two threads of this process; once one has died, it is dead."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: RayWorker) -> None:
         self.worker = worker
         self.threads = ThreadPoolExecutor(2)
         self.dead = False
@@ -120,7 +120,7 @@ def pool(
     load: Callable[[], Any] | None = None,
 ) -> RayWorkers:
     load = load or (lambda: (Scripted(script), "m", "float32"))
-    return RayWorkers(lambda: Actor(Worker(load, str(folder), str(folder))), 3, notices.append)
+    return RayWorkers(lambda: Actor(RayWorker(load, str(folder), str(folder))), 3, notices.append)
 
 
 def go(answerer: Any, rows: list[Example], out: Path) -> PredictionCounts:

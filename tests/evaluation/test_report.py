@@ -24,7 +24,7 @@ from vqa.evaluation.report.confusion import confusions
 from vqa.evaluation.report.gallery import MOST_CARDS, Card
 from vqa.evaluation.report.html_page import render_report, write_report
 from vqa.evaluation.report.report_data import ModelPredictions, ReportData, build_report
-from vqa.metrics import metric
+from vqa.metrics import get_metric
 from vqa.metrics.anls import edits
 
 TEXT = st.text(max_size=30)
@@ -53,7 +53,7 @@ def built(folder: Path) -> ReportData:
     ]
     rows = list(read(folder / "data.jsonl", need_images=False))
     return build_report(
-        rows, models, metric("exact_match"), data="data", images=folder, by="kind", draws=100
+        rows, models, get_metric("exact_match"), data="data", images=folder, by="kind", draws=100
     )
 
 
@@ -200,7 +200,7 @@ def test_a_picture_outside_of_the_folder_is_not_shown(folder: Path, tmp_path: Pa
     (folder / "inner").mkdir(exist_ok=True)
     model = ModelPredictions("m", {0: Prediction("y"), 1: Prediction("y")})
     report = build_report(
-        rows, [model], metric("exact_match"), data="d", images=folder / "inner", draws=100
+        rows, [model], get_metric("exact_match"), data="d", images=folder / "inner", draws=100
     )
     shown = cards(report)
     assert "outside" in shown[0].no_picture and shown[0].pictures == ()
@@ -212,7 +212,7 @@ def test_many_errors_are_a_bounded_choice_of_all_causes(tmp_path: Path) -> None:
     predictions = {i: Prediction("blue" if i else "a red one", 0.5) for i in range(2000)}
     model = ModelPredictions("m", predictions)
     report = build_report(
-        rows, [model], metric("exact_match"), data="d", images=tmp_path, draws=100
+        rows, [model], get_metric("exact_match"), data="d", images=tmp_path, draws=100
     )
     assert report.gallery.count == 2000 and report.gallery.card_count == MOST_CARDS
     assert [(g.cause, g.count) for g in report.gallery.groups] == [("format", 1), ("other", 1999)]
@@ -223,7 +223,7 @@ def test_names_must_differ(folder: Path) -> None:
     rows = list(read(folder / "data.jsonl", need_images=False))
     model = ModelPredictions("m", read_predictions(folder / "a.jsonl"))
     with pytest.raises(InputError, match="`name`"):
-        build_report(rows, [model, model], metric("exact_match"), data="d", images=folder)
+        build_report(rows, [model, model], get_metric("exact_match"), data="d", images=folder)
 
 
 class _Page(HTMLParser):
@@ -273,7 +273,7 @@ def test_what_turns_letters_around_is_seen() -> None:
     model = ModelPredictions(turned, {n: Prediction(turned, 0.5) for n in range(2)})
     nowhere = Path("/nowhere")
     report = build_report(
-        rows, [model], metric("exact_match"), data=turned, images=nowhere, draws=100
+        rows, [model], get_metric("exact_match"), data=turned, images=nowhere, draws=100
     )
     page = render_report(report)
     assert "no\ufffdgnp.exe\ufffd[31m" in page
@@ -293,7 +293,7 @@ def test_no_text_adds_an_element(texts: list[str]) -> None:
             name, {0: Prediction(prediction, 0.5), 1: Prediction(None, error=error)}
         )
         report = build_report(
-            rows, [model], metric("exact_match"), data=name, images=Path("/nowhere"), by="c",
+            rows, [model], get_metric("exact_match"), data=name, images=Path("/nowhere"), by="c",
             draws=100, notes=[note],
         )  # fmt: skip
         return _Page(render_report(report)).tags
@@ -311,7 +311,7 @@ def test_metrics_of_several_values(folder: Path, name: str, kind: str, shown: st
     rows = list(read(folder / "data.jsonl", need_images=False))
     rows = [row for row in rows if row.extra.get("kind") == kind]
     model = ModelPredictions("m", read_predictions(folder / "b.jsonl"))
-    report = build_report(rows, [model], metric(name), data="d", images=folder, draws=100)
+    report = build_report(rows, [model], get_metric(name), data="d", images=folder, draws=100)
     page = _Page(render_report(report)).text
     assert "All values" in page and shown in page
     assert [row.name for row in report.values] == list(report.scores[0].values)
@@ -335,7 +335,7 @@ def test_a_page_without_probabilities_errors_or_slices(tmp_path: Path) -> None:
     rows = [Example(1, ("a",), "?", ("x",))]
     model = ModelPredictions("m", {1: Prediction("x")})
     report = build_report(
-        rows, [model], metric("exact_match"), data="d", images=tmp_path, draws=100
+        rows, [model], get_metric("exact_match"), data="d", images=tmp_path, draws=100
     )
     page = _Page(render_report(report)).text
     assert "There are none: every answer" in page and "carry no probabilities" in page
@@ -349,7 +349,7 @@ def test_guesses_by_place_stand_beside_multiple_choice(tmp_path: Path) -> None:
     ]
     model = ModelPredictions("m", {i: Prediction(f"b{i}") for i in range(30)})
     shown = build_report(
-        rows, [model], metric("multiple_choice"), data="d", images=tmp_path, draws=100
+        rows, [model], get_metric("multiple_choice"), data="d", images=tmp_path, draws=100
     )
     bars = {bar.label: bar.value for bar in shown.bars}
     assert bars["Commonest choice's place"] == bars["m"] == 1

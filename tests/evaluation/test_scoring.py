@@ -14,7 +14,7 @@ from vqa.errors import InputError
 from vqa.evaluation.predictions import Prediction
 from vqa.evaluation.run_description import check_condition, description_differences
 from vqa.evaluation.scoring import guess_metric, score
-from vqa.metrics import METRICS, metric
+from vqa.metrics import METRICS, get_metric
 
 
 def rows(*answers: tuple[str, ...]) -> list[Example]:
@@ -199,17 +199,17 @@ def test_letters_at_random_are_no_seeing() -> None:
         for choices in [list(random.permutation([f"right {i}", *(f"wrong {i}{j}" for j in "abc")]))]
     ]
     guesses = {i: Prediction("ABCD"[random.integers(4)]) for i in range(300)}
-    result = score(data, guesses, metric("multiple_choice"))
+    result = score(data, guesses, get_metric("multiple_choice"))
     assert result.baselines["commonest_place"]["score"] == pytest.approx(0.25, abs=0.06)
     assert result.baselines["commonest"]["score"] < 0.02
     assert result.gain.baseline == "commonest_place"
     assert result.gain.sentence.startswith("No seeing is shown")
     right = {i: Prediction(f"right {i}") for i in range(300)}
-    assert score(data, right, metric("multiple_choice")).gain.value > 0.6
+    assert score(data, right, get_metric("multiple_choice")).gain.value > 0.6
     by_letter = [
         replace(row, answers=("ABCD"[row.extra["choices"].index(row.answers[0])],)) for row in data
     ]
-    again = score(by_letter, guesses, metric("multiple_choice"))
+    again = score(by_letter, guesses, get_metric("multiple_choice"))
     assert again.baselines["commonest_place"] == result.baselines["commonest_place"]
 
 

@@ -15,7 +15,7 @@ from vqa.data.identity import sha256
 from vqa.errors import InputError, VQAError
 from vqa.evaluation.picture_conditions import OWN_PICTURE
 from vqa.evaluation.predicting import PredictionCounts, predict, run_fingerprint
-from vqa.evaluation.shards import beside, gather, merge, parse, remove_parts
+from vqa.evaluation.shards import merge, merge_leftover_parts, parse_shard, remove_parts, shard_path
 
 
 @pytest.fixture
@@ -109,11 +109,11 @@ def test_a_shard_never_removes_rows_of_another(data: list[Example], tmp_path: Pa
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/", "/2", "a/b", "1/0", "-1/2", "1/2/3"])
 def test_no_shard(text: str) -> None:
     with pytest.raises(InputError, match="the first of four is 1/4"):
-        parse(text)
+        parse_shard(text)
 
 
 def test_a_shard() -> None:
-    assert parse("2/16") == (2, 16)
+    assert parse_shard("2/16") == (2, 16)
 
 
 def test_parts_that_were_left_are_gathered(data: list[Example], tmp_path: Path) -> None:
@@ -121,16 +121,16 @@ def test_parts_that_were_left_are_gathered(data: list[Example], tmp_path: Path) 
     out = tmp_path / "p.jsonl"
     prefix = run_fingerprint("m", OWN_PICTURE, SamplingParams())
     run(data, out, identity="before")
-    run(data, beside(out, 1, 2), (1, 2))
+    run(data, shard_path(out, 1, 2), (1, 2))
     with pytest.raises(KeyboardInterrupt):
-        run(data, beside(out, 2, 2), (2, 2), answerer=Colors(until=1))
-    beside(out, 9, 9).write_text('{"id": "q0", "fingerp')  # killed in its first line
-    gather(out, prefix)
+        run(data, shard_path(out, 2, 2), (2, 2), answerer=Colors(until=1))
+    shard_path(out, 9, 9).write_text('{"id": "q0", "fingerp')  # killed in its first line
+    merge_leftover_parts(out, prefix)
     assert len(read(out)) == 4 + 2 + 1  # nothing of the model before
     assert list(tmp_path.glob("*shard*")) == [] and list(tmp_path.glob(".*shard*")) == []
-    gather(out, prefix)
+    merge_leftover_parts(out, prefix)
     assert len(read(out)) == 7
-    parts = [beside(out, n, 3) for n in (1, 2, 3)]
+    parts = [shard_path(out, n, 3) for n in (1, 2, 3)]
     reused = [
         run(data, part, (n, 3), sources=[out]).reused for n, part in enumerate(parts, start=1)
     ]

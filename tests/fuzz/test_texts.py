@@ -33,7 +33,7 @@ from vqa.evaluation.predicting import predict
 from vqa.evaluation.predictions import read_predictions
 from vqa.evaluation.scoring import metric_items, score
 from vqa.inputs.prompts import Message, encode, tokens_per_image
-from vqa.metrics import METRICS, metric
+from vqa.metrics import METRICS, get_metric
 from vqa.utils.console import one_line
 from vqa.utils.files import read_jsonl, write_jsonl
 
@@ -189,7 +189,7 @@ def test_predictions_are_written_and_read(
         back = read_predictions(out, examples)
         assert {row.id for row in examples} == back.keys()
         assert {one.text for one in back.values()} <= set(answers)
-        score(examples, back, metric("exact_match"), draws=10)
+        score(examples, back, get_metric("exact_match"), draws=10)
     with held():  # goes on where all is done
         again = predict(Parrot(answers), examples, out, SamplingParams(), identity="parrot")
         assert (again.answered, again.reused) == (0, len(examples))
@@ -208,10 +208,10 @@ def test_any_text_is_scored(
 ) -> None:
     rows = [Example(n, (), question, tuple(right), {"choices": choices}) for n in range(2)]
     with held():
-        scores = metric(name).of(metric_items(rows, predictions))
+        scores = get_metric(name).of(metric_items(rows, predictions))
         assert all(value == value for value in scores.values())
         for item in metric_items(rows, predictions):
-            metric(name).explain(item)
+            get_metric(name).explain(item)
 
 
 PREDICTIONS = [

@@ -1,6 +1,6 @@
 import pytest
 
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 from vqa.metrics.anls import anls, edits, explain
 
 
@@ -34,7 +34,7 @@ def test_the_length_is_that_of_the_given_texts() -> None:
     assert anls("  cole  ", ["cola"]) == 1 - 1 / 8
     item = [Item("  cole  ", ("cola",))]
     for profile in ("official", "lmms-eval", "vlmevalkit"):
-        assert metric("anls", profile).of(item)["score"] == 1 - 1 / 8
+        assert get_metric("anls", profile).of(item)["score"] == 1 - 1 / 8
 
 
 # scores of both kits' functions
@@ -51,7 +51,7 @@ def test_the_length_is_that_of_the_given_texts() -> None:
 )
 def test_kits(prediction: str, answers: list[str], score: float) -> None:
     for profile in ("lmms-eval", "vlmevalkit"):
-        values = metric("anls", profile).of([Item(prediction, tuple(answers))])
+        values = get_metric("anls", profile).of([Item(prediction, tuple(answers))])
         assert values["score"] == pytest.approx(score)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 from vqa.metrics.cider import cider_d
 
 ROWS = [
@@ -21,7 +21,7 @@ ITEMS = [Item(prediction, tuple(references)) for prediction, references in ROWS]
 
 # scores of coco-caption's cider_scorer.py on these four rows, after its tokenizer and without it
 def test_golden_vectors() -> None:
-    official, raw = metric("cider_d"), metric("cider_d", "vlmevalkit")
+    official, raw = get_metric("cider_d"), get_metric("cider_d", "vlmevalkit")
     assert official.of(ITEMS)["score"] == pytest.approx(1.8182246368560802, abs=1e-12)
     assert official.rows(ITEMS) == pytest.approx(
         [1.5379949546178682, 1.6338664734970154, 1.8524296565458953, 2.2486074627635415]
@@ -32,13 +32,13 @@ def test_golden_vectors() -> None:
 def test_the_most_is_ten() -> None:
     same = [Item(f"one two three four {word}", (f"one two three four {word}",)) for word in "abc"]
     # only what holds the last word tells the rows apart, and it is all there
-    assert metric("cider_d").rows(same) == pytest.approx([10.0] * 3)
+    assert get_metric("cider_d").rows(same) == pytest.approx([10.0] * 3)
 
 
 def test_weights_come_from_all_rows() -> None:
-    assert metric("cider_d").of(ITEMS[:1])["score"] == 0.0
-    two = metric("cider_d").rows(ITEMS[:2])
-    assert not np.allclose(two, metric("cider_d").rows(ITEMS)[:2])
+    assert get_metric("cider_d").of(ITEMS[:1])["score"] == 0.0
+    two = get_metric("cider_d").rows(ITEMS[:2])
+    assert not np.allclose(two, get_metric("cider_d").rows(ITEMS)[:2])
 
 
 def test_no_words_score_nothing() -> None:
@@ -47,5 +47,5 @@ def test_no_words_score_nothing() -> None:
 
 
 def test_explanation() -> None:
-    lines = metric("cider_d").explain(ITEMS[2])
+    lines = get_metric("cider_d").explain(ITEMS[2])
     assert "2, 1, 0, 0 n-grams" in lines[1]

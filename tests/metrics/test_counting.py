@@ -1,7 +1,7 @@
 import pytest
 
 from vqa.errors import InputError
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 from vqa.metrics.counting import number
 
 
@@ -51,7 +51,7 @@ def test_values() -> None:
         Item("many", ("4",)),  # no number: as if it were 0
         Item("", ("1",)),
     ]
-    assert metric("counting").of(items) == {
+    assert get_metric("counting").of(items) == {
         "accuracy": 0.25,
         "mean_absolute_error": (0 + 2 + 4 + 1) / 4,
         "numbers": 0.5,
@@ -59,19 +59,19 @@ def test_values() -> None:
 
 
 def test_nearest_of_several_answers() -> None:
-    values = metric("counting").of([Item("5", ("3", "six", "many"))])
+    values = get_metric("counting").of([Item("5", ("3", "six", "many"))])
     assert (values["accuracy"], values["mean_absolute_error"]) == (0.0, 1.0)
 
 
 def test_silence_is_wrong_even_where_zero_is_right() -> None:
-    assert metric("counting").of([Item("", ("0",))])["accuracy"] == 0.0
+    assert get_metric("counting").of([Item("", ("0",))])["accuracy"] == 0.0
 
 
 def test_answers_must_have_a_number() -> None:
     with pytest.raises(InputError, match="no answer to 'How many\\?' is a number"):
-        metric("counting").of([Item("3", ("many",), "How many?")])
+        get_metric("counting").of([Item("3", ("many",), "How many?")])
 
 
 def test_explanation() -> None:
-    lines = metric("counting").explain(Item("two dogs", ("3",)))
+    lines = get_metric("counting").explain(Item("two dogs", ("3",)))
     assert lines == ["prediction 'two dogs' is 2", "answers are 3", "correct: 0; error: 1"]

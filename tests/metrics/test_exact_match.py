@@ -1,6 +1,6 @@
 import pytest
 
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 from vqa.metrics.exact_match import exact_match, normalize
 
 
@@ -48,11 +48,11 @@ def test_normal_form_is_stable() -> None:
 )
 def test_profiles(prediction: str, answer: str, lmms: int, vlmevalkit: int) -> None:
     item = [Item(prediction, (answer,))]
-    assert metric("exact_match", "lmms-eval").of(item)["score"] == lmms
-    assert metric("exact_match", "vlmevalkit").of(item)["score"] == vlmevalkit
+    assert get_metric("exact_match", "lmms-eval").of(item)["score"] == lmms
+    assert get_metric("exact_match", "vlmevalkit").of(item)["score"] == vlmevalkit
 
 
 def test_explanation() -> None:
-    lines = metric("exact_match").explain(Item("A cat.", ("cat", "kitten")))
+    lines = get_metric("exact_match").explain(Item("A cat.", ("cat", "kitten")))
     assert lines[0] == "prediction 'A cat.' is compared as 'cat'"
     assert lines[-1] == "it is one of them: 1"

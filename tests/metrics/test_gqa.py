@@ -1,6 +1,6 @@
 import pytest
 
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 
 
 # official: eval.py compares the texts as they are
@@ -18,10 +18,10 @@ from vqa.metrics import Item, metric
 def test_profiles(prediction: str, answer: str, official: int, lmms: int, vlmevalkit: int) -> None:
     item = [Item(prediction, (answer,))]
     for profile, score in (("official", official), ("lmms-eval", lmms), ("vlmevalkit", vlmevalkit)):
-        assert metric("gqa", profile).of(item)["score"] == score, profile
+        assert get_metric("gqa", profile).of(item)["score"] == score, profile
 
 
 def test_explanation() -> None:
-    lines = metric("gqa", "vlmevalkit").explain(Item("Yes", ("yes",)))
+    lines = get_metric("gqa", "vlmevalkit").explain(Item("Yes", ("yes",)))
     assert lines[0] == "prediction 'Yes' is compared as 'yes'"
     assert lines[-1] == "it is one of them: 1"

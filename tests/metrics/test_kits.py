@@ -33,7 +33,7 @@ from tests.metrics.random_answers import (
     vqa_items,
     yes_no_items,
 )
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 
 
 def kit(name: str) -> Any:
@@ -56,7 +56,7 @@ def kit(name: str) -> Any:
 
 def check(name: str, profile: str, items: Sequence[Item], theirs: Callable[[Item], float]) -> None:
     """The metric scores each row as their function does."""
-    ours = metric(name, profile).rows(items)  # [R]
+    ours = get_metric(name, profile).rows(items)  # [R]
     wanted = np.array([theirs(item) for item in items])  # [R]
     differ = np.flatnonzero(~np.isclose(ours, wanted, rtol=0, atol=1e-9))
     shown = [f"{items[i]}: {ours[i]}, theirs {wanted[i]}" for i in differ[:5]]
@@ -132,7 +132,7 @@ class TestLmmsEval:
             ours: getattr(pope, f"pope_aggregate_{name}")([row[f"pope_{name}"] for row in rows])
             for ours, name in names.items()
         }
-        assert metric("pope", "lmms-eval").of(items) == pytest.approx(theirs, abs=1e-12)
+        assert get_metric("pope", "lmms-eval").of(items) == pytest.approx(theirs, abs=1e-12)
 
 
 class TestVLMEvalKit:
@@ -187,7 +187,7 @@ class TestVLMEvalKit:
         table.to_csv(tmp_path / "rated.tsv", sep="\t", index=False)
         rated = yorn.POPE_rating(str(tmp_path / "rated.tsv")).iloc[0]
         names = {"accuracy": "acc", "precision": "precision", "recall": "recall", "f1": "Overall"}
-        scores = metric("pope", "vlmevalkit").of(items)
+        scores = get_metric("pope", "vlmevalkit").of(items)
         for ours, theirs in names.items():
             assert scores[ours] == pytest.approx(float(rated[theirs]) / 100, abs=1e-12), ours
 
@@ -214,6 +214,6 @@ def test_captions(name: str, profile: str) -> None:
         predictions = {i: [item.prediction] for i, item in enumerate(items)}
         wanted = {i: list(item.answers) for i, item in enumerate(items)}
     mean, each = scorer.compute_score(wanted, predictions)
-    ours = metric(name, profile)
+    ours = get_metric(name, profile)
     assert ours.rows(items) == pytest.approx(np.array(each), abs=1e-9)
     assert ours.of(items)["score"] == pytest.approx(float(mean), abs=1e-9)

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from vqa.errors import InputError
 from vqa.evaluation.number_text import PLAIN
-from vqa.metrics import METRICS, PROFILES, Item, Metric, metric
+from vqa.metrics import METRICS, PROFILES, Item, Metric, get_metric
 
 
 def known(name: str) -> list[Metric]:
     metrics = []
     for profile in PROFILES:
         try:
-            metrics.append(metric(name, profile))
+            metrics.append(get_metric(name, profile))
         except InputError:
             assert profile != "official"
     return metrics
@@ -46,19 +46,19 @@ def item(name: str, prediction: str, text: str, choice: int) -> Item:
 
 def test_names() -> None:
     for name in METRICS:
-        assert metric(name).name == name
-        assert metric(name) is metric(name, "official")
+        assert get_metric(name).name == name
+        assert get_metric(name) is get_metric(name, "official")
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"did you mean 'vqa_accuracy'.*there are vqa_accuracy"):
-        metric("vqa-acuracy")
+        get_metric("vqa-acuracy")
     with pytest.raises(InputError, match="did you mean 'lmms-eval'"):
-        metric("pope", "lmmseval")
+        get_metric("pope", "lmmseval")
     with pytest.raises(InputError, match="no rules of vlmevalkit are known for bleu"):
-        metric("bleu", "vlmevalkit")
+        get_metric("bleu", "vlmevalkit")
     with pytest.raises(InputError, match="no metric 'xyzzy'; there are"):
-        metric("xyzzy")
+        get_metric("xyzzy")
 
 
 @pytest.mark.parametrize("name", METRICS)

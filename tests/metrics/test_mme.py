@@ -1,7 +1,7 @@
 import pytest
 
 from vqa.errors import InputError
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 from vqa.metrics.mme import lmms_eval, official
 
 
@@ -42,19 +42,21 @@ def test_values() -> None:
         row("yes", "yes", "a", "OCR"), row("no", "No.", "a", "OCR"),  # both, of another category
         row("no", "yes", "c", "code_reasoning"), row("", "no", "c", "code_reasoning"),  # none
     ]  # fmt: skip
-    values = metric("mme").of(items)
+    values = get_metric("mme").of(items)
     assert values["accuracy"] == pytest.approx(5 / 8)
     assert values["accuracy_plus"] == pytest.approx(2 / 4)
     assert values["perception"] == pytest.approx((75 + 50) + 200)
     assert values["cognition"] == 0
-    backwards = metric("mme").of(items[::-1])
+    backwards = get_metric("mme").of(items[::-1])
     assert backwards == pytest.approx(values)
 
 
 def test_a_picture_with_one_row_has_no_accuracy_plus() -> None:
-    values = metric("mme").of([row("yes", "yes", "a"), row("no", "no", "a"), row("no", "no", "b")])
+    values = get_metric("mme").of(
+        [row("yes", "yes", "a"), row("no", "no", "a"), row("no", "no", "b")]
+    )
     assert values["accuracy"] == values["accuracy_plus"] == 1
-    assert metric("mme").of([row("no", "no", "b")])["perception"] == 100
+    assert get_metric("mme").of([row("no", "no", "b")])["perception"] == 100
 
 
 @pytest.mark.parametrize(
@@ -69,9 +71,9 @@ def test_a_picture_with_one_row_has_no_accuracy_plus() -> None:
 )
 def test_what_is_wrong_is_a_line(items: list[Item], line: str) -> None:
     with pytest.raises(InputError, match=line):
-        metric("mme").of(items)
+        get_metric("mme").of(items)
 
 
 def test_explanation() -> None:
-    lines = metric("mme", "lmms-eval").explain(row("N.", "no", "a"))
+    lines = get_metric("mme", "lmms-eval").explain(row("N.", "no", "a"))
     assert lines == ["prediction 'N.' is read as no (profile lmms-eval)", "the answer is no: 1"]

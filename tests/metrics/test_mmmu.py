@@ -1,6 +1,6 @@
 import pytest
 
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 from vqa.metrics.mmmu import candidates, choice, free_match
 
 CHOICES = ["a cat", "a dog", "two dogs", "none"]
@@ -65,13 +65,13 @@ def test_rows_of_both_kinds() -> None:
     free = Item("it is 4", ("4",), extra={"question_type": "open"})
     wrong = Item("I do not know", ("B",), extra={"choices": CHOICES})
     for profile in ("official", "lmms-eval"):
-        assert metric("mmmu", profile).of([lettered, free, wrong, Item("", ("4",))]) == {
+        assert get_metric("mmmu", profile).of([lettered, free, wrong, Item("", ("4",))]) == {
             "score": 0.5
         }
 
 
 def test_explanation() -> None:
-    lines = metric("mmmu").explain(Item("(B)", ("a dog",), extra={"choices": CHOICES}))
+    lines = get_metric("mmmu").explain(Item("(B)", ("a dog",), extra={"choices": CHOICES}))
     assert lines == ["prediction '(B)' is read as B ('a dog')", "right: B ('a dog')", "score: 1"]
-    lines = metric("mmmu").explain(Item("it is 4", ("4",)))
+    lines = get_metric("mmmu").explain(Item("it is 4", ("4",)))
     assert lines[0] == "the prediction may have answered 4.0" and lines[-1] == "score: 1"

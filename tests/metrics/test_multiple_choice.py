@@ -3,7 +3,7 @@ import time
 import pytest
 
 from vqa.errors import InputError
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 from vqa.metrics.multiple_choice import LETTERS, expected, lmms_eval, official, vlmevalkit
 
 CHOICES = ["a cat", "a dog", "a red bird", "dog house"]
@@ -207,14 +207,14 @@ def test_answers_are_letters_or_texts() -> None:
     extra = {"choices": CHOICES}
     for answer in ("B", "b", "(B)", "A dog."):
         assert expected(Item("", (answer,), extra=extra)) == {1}
-    assert metric("multiple_choice").of([Item("B", ("a dog",), extra=extra)]) == {"score": 1.0}
+    assert get_metric("multiple_choice").of([Item("B", ("a dog",), extra=extra)]) == {"score": 1.0}
     # where the choices are letters, their text counts
     assert expected(Item("", ("A",), extra={"choices": ["B", "A"]})) == {1}
 
 
 def test_numbers_may_be_choices() -> None:
     item = Item("3", ("3",), extra={"choices": [2, 3]})
-    assert metric("multiple_choice").of([item])["score"] == 1
+    assert get_metric("multiple_choice").of([item])["score"] == 1
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_marks_count_where_they_alone_tell_choices_apart(choices: list[str], rig
     for answer in (right, LETTERS[place]):
         item = Item(right, (answer,), extra={"choices": choices})
         assert expected(item) == {place}
-        assert metric("multiple_choice").of([item])["score"] == 1
+        assert get_metric("multiple_choice").of([item])["score"] == 1
     assert official(f"I think it is {right}", choices) == place
     assert official(choices[1 - place], choices) == 1 - place
 
@@ -233,8 +233,8 @@ def test_marks_count_where_they_alone_tell_choices_apart(choices: list[str], rig
 def test_choices_that_differ_in_case_alone_or_not_at_all() -> None:
     item = Item("b", ("b",), "What?", {"choices": ["c", "B", "b", "b"]})
     assert expected(item) == {2, 3} and official("b", ["c", "B", "b"]) == 2
-    assert metric("multiple_choice").of([item]) == {"score": 1}
-    by_letter = metric("multiple_choice", "lmms-eval")
+    assert get_metric("multiple_choice").of([item]) == {"score": 1}
+    by_letter = get_metric("multiple_choice", "lmms-eval")
     for letter in "CD":
         row = Item(letter, item.answers, item.question, item.extra)
         assert by_letter.of([row]) == {"score": 1}
@@ -249,13 +249,13 @@ def test_the_other_choices_are_as_they_were() -> None:
 
 def test_bad_rows_are_named() -> None:
     with pytest.raises(InputError, match="no column `choices`"):
-        metric("multiple_choice").of([Item("B", ("B",), "What is it?")])
+        get_metric("multiple_choice").of([Item("B", ("B",), "What is it?")])
     with pytest.raises(InputError, match="neither a letter"):
-        metric("multiple_choice").of([Item("B", ("Q",), extra={"choices": CHOICES})])
+        get_metric("multiple_choice").of([Item("B", ("Q",), extra={"choices": CHOICES})])
 
 
 def test_explanation() -> None:
-    lines = metric("multiple_choice").explain(Item("(C)", ("B",), extra={"choices": CHOICES}))
+    lines = get_metric("multiple_choice").explain(Item("(C)", ("B",), extra={"choices": CHOICES}))
     assert "is read as C ('a red bird')" in lines[1]
     assert lines[2:] == ["right: B ('a dog')", "score: 0"]
 

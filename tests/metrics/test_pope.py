@@ -1,7 +1,7 @@
 import pytest
 
 from vqa.errors import InputError
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 from vqa.metrics.pope import either_word, official
 
 
@@ -16,7 +16,7 @@ def rows(tp: int, fp: int, tn: int, fn: int) -> list[Item]:
 
 @pytest.mark.parametrize("profile", ["official", "lmms-eval", "vlmevalkit"])
 def test_from_counts(profile: str) -> None:
-    values = metric("pope", profile).of(rows(1183, 31, 1379, 317))
+    values = get_metric("pope", profile).of(rows(1183, 31, 1379, 317))
     assert values["accuracy"] == pytest.approx(0.88041, abs=5e-6)
     assert values["precision"] == pytest.approx(0.97446, abs=5e-6)
     assert values["recall"] == pytest.approx(0.78867, abs=5e-6)
@@ -59,7 +59,7 @@ def test_vlmevalkit_reading(text: str, yes: bool | None) -> None:
 
 def test_no_prediction_says_neither() -> None:
     items = [Item("", ("yes",)), Item("", ("no",)), Item("yes", ("yes",))]
-    values = metric("pope").of(items)
+    values = get_metric("pope").of(items)
     assert values == {
         "accuracy": pytest.approx(1 / 3),
         "precision": 1.0,
@@ -67,21 +67,21 @@ def test_no_prediction_says_neither() -> None:
         "f1": pytest.approx(2 / 3),
         "yes_rate": pytest.approx(1 / 3),
     }
-    assert metric("pope", "lmms-eval").of(items)["recall"] == 1.0
+    assert get_metric("pope", "lmms-eval").of(items)["recall"] == 1.0
 
 
 def test_nothing_said_yes_is_zero_not_an_error() -> None:
-    values = metric("pope").of([Item("no", ("no",))])
+    values = get_metric("pope").of([Item("no", ("no",))])
     assert (values["precision"], values["recall"], values["f1"]) == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("answers", [("red",), ("yes", "no"), ()])
 def test_answers_must_be_yes_or_no(answers: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="yes or no"):
-        metric("pope").of([Item("yes", answers, "Is there a dog?")])
+        get_metric("pope").of([Item("yes", answers, "Is there a dog?")])
 
 
 def test_explanation() -> None:
-    lines = metric("pope").explain(Item("yes, there is.", ("no",)))
+    lines = get_metric("pope").explain(Item("yes, there is.", ("no",)))
     assert "is read as yes" in lines[0]
     assert lines[1:] == ["the answer is no: a false yes", "correct: 0"]

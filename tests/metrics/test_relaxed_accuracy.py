@@ -1,6 +1,6 @@
 import pytest
 
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 from vqa.metrics.relaxed_accuracy import relaxed_accuracy
 
 
@@ -32,12 +32,12 @@ def test_golden_vectors(prediction: str, answers: list[str], score: int) -> None
 
 def test_profiles_differ_in_the_ends() -> None:
     item = [Item(" red\n", ("red",))]
-    assert metric("relaxed_accuracy").of(item)["score"] == 0
-    assert metric("relaxed_accuracy", "lmms-eval").of(item)["score"] == 0
-    assert metric("relaxed_accuracy", "vlmevalkit").of(item)["score"] == 1
+    assert get_metric("relaxed_accuracy").of(item)["score"] == 0
+    assert get_metric("relaxed_accuracy", "lmms-eval").of(item)["score"] == 0
+    assert get_metric("relaxed_accuracy", "vlmevalkit").of(item)["score"] == 1
 
 
 def test_explanation() -> None:
-    lines = metric("relaxed_accuracy").explain(Item("104", ("100", "x")))
+    lines = get_metric("relaxed_accuracy").explain(Item("104", ("100", "x")))
     assert lines[1] == "answer '100' is 100: 4.00% away, correct"
     assert lines[2] == "answer 'x': compared as texts, wrong"

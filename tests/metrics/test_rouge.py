@@ -1,6 +1,6 @@
 import pytest
 
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 from vqa.metrics.rouge import common_subsequence, rouge_l
 
 # scores of coco-caption's rouge.py after its tokenizer, and without it
@@ -37,8 +37,8 @@ def test_golden_vectors(
     prediction: str, references: list[str], official: float, raw: float
 ) -> None:
     item = Item(prediction, tuple(references))
-    assert metric("rouge_l").of([item])["score"] == pytest.approx(official, abs=1e-12)
-    assert metric("rouge_l", "vlmevalkit").of([item])["score"] == pytest.approx(raw, abs=1e-12)
+    assert get_metric("rouge_l").of([item])["score"] == pytest.approx(official, abs=1e-12)
+    assert get_metric("rouge_l", "vlmevalkit").of([item])["score"] == pytest.approx(raw, abs=1e-12)
 
 
 # scores of pycocoevalcap without its tokenizer, as VLMEvalKit calls it
@@ -49,7 +49,7 @@ def test_golden_vectors(
 def test_vlmevalkit_parts_words_at_single_spaces(
     prediction: str, reference: str, score: float
 ) -> None:
-    values = metric("rouge_l", "vlmevalkit").of([Item(prediction, (reference,))])
+    values = get_metric("rouge_l", "vlmevalkit").of([Item(prediction, (reference,))])
     assert values["score"] == pytest.approx(score, abs=1e-12)
 
 
@@ -63,6 +63,6 @@ def test_no_words() -> None:
 
 
 def test_explanation() -> None:
-    lines = metric("rouge_l").explain(Item("a cat", ("A cat sleeps.",)))
+    lines = get_metric("rouge_l").explain(Item("a cat", ("A cat sleeps.",)))
     assert lines[0] == "prediction: a cat"
     assert lines[-1] == "best precision 1, best recall 0.6667: 0.7722"

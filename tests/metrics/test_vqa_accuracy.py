@@ -1,6 +1,6 @@
 import pytest
 
-from vqa.metrics import Item, metric
+from vqa.metrics import Item, get_metric
 from vqa.metrics.contractions import CONTRACTIONS
 from vqa.metrics.vqa_accuracy import explain, normalize, steps, vqa_accuracy
 
@@ -123,7 +123,9 @@ def test_profiles_differ(
 ) -> None:
     item = [Item(prediction, tuple(answers))]
     for profile, score in (("official", official), ("lmms-eval", lmms), ("vlmevalkit", vlmevalkit)):
-        assert metric("vqa_accuracy", profile).of(item)["score"] == pytest.approx(score), profile
+        assert get_metric("vqa_accuracy", profile).of(item)["score"] == pytest.approx(score), (
+            profile
+        )
 
 
 def test_an_empty_prediction_is_wrong_even_where_answers_are_articles() -> None:

@@ -166,7 +166,7 @@ def test_the_engine_puts_it_before_the_question(tmp_path: Path, reader: TextRead
     engine, silent = LocalEngine(loaded, reader=reader), LocalEngine(loaded)
     ask = Request((Message("user", "What does it say?", (SIGN,)),), SamplingParams(4))
     about_noise = Request((Message("user", "What does it say?", (NOISE,)),), SamplingParams(4))
-    (request, plain) = engine.with_hints([ask, about_noise])
+    (request, plain), _ = engine.with_hints([ask, about_noise])
     assert request.messages[0].text == '[text: "STOP HERE 25"]\nWhat does it say?'
     assert plain == about_noise
     read, blank = engine.answer([ask, about_noise])

@@ -99,7 +99,7 @@ def test_training_reads_what_answering_reads(settings: Settings, photos: Path) -
     engine = LocalEngine(replace(recipe.loaded, classifier=recipe.classifier))
     for name, prompt in list(prompts.items())[:5]:
         request = Request((Message("user", "What 0?", (load_image(photos.parent / name),)),))
-        (hinted,) = engine.with_hints([request])
+        (hinted,), _ = engine.with_hints([request])
         assert hinted.messages[0].text.startswith("[names: ")
         assert hinted.messages[0].text in prompt
 
@@ -118,7 +118,7 @@ def test_a_picture_with_tiles_is_named_by_the_whole_of_it(
         tiles = 4 if name in ("0.png", "1.png") else 0
         assert prompt.count("<image>") == (1 + tiles) * whole[name].count("<image>") > 0
         request = Request((Message("user", "What 0?", (load_image(photos.parent / name),)),))
-        (hinted,) = engine.with_hints([request])
+        (hinted,), _ = engine.with_hints([request])
         assert hinted.messages[0].text.startswith("[names: ")
         assert hinted.messages[0].text in prompt
 
@@ -257,7 +257,7 @@ def test_text_that_was_read_stands_there_too(settings: Settings, photos: Path) -
     reader.read = lambda picture: (line("STOP", 0), line("5", 50), line("km", 50, left=200))  # type: ignore[method-assign]
     engine = LocalEngine(replace(recipe.loaded, classifier=recipe.classifier), reader=reader)
     request = Request((Message("user", "What 0?", (load_image(photos.parent / "0.png"),)),))
-    (hinted,) = engine.with_hints([request])
+    (hinted,), _ = engine.with_hints([request])
     assert hinted.messages[0].text in both["0.png"]  # character by character what answering has
 
     plan = FinetuneRecipe(settings(hints=None)).plan()

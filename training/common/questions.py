@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from training.common.rows import TrainRows, ValidationSet
 from training.common.trainer import RowTrainer
 from vqa.data.example import PLACES, Example
+from vqa.evaluation.scoring import metric_items
 from vqa.metrics import Item, Metric
 from vqa.utils.files import atomic_write, json_text
 
@@ -27,10 +28,7 @@ class QuestionSet(ValidationSet):
 
     def items(self, predictions: Sequence[str]) -> list[Item]:
         """Pair the predictions with what the data accepts."""
-        return [
-            Item(prediction, example.answers, example.question, example.extra)
-            for prediction, example in zip(predictions, self.examples, strict=True)
-        ]
+        return metric_items(self.examples, predictions)
 
     def score(self, predictions: Sequence[str]) -> float:
         """Compute the main value of the metric, a fraction."""

@@ -17,9 +17,9 @@ class Section(BaseModel):
 
 
 def _known_metric(name: str) -> str:
-    from vqa.metrics import metric
+    from vqa.metrics import get_metric
 
-    return metric(name).name
+    return get_metric(name).name
 
 
 def _known_logger(name: str) -> str:

@@ -39,7 +39,7 @@ from vqa.fusion.answer_vocabulary import AnswerVocabulary
 from vqa.fusion.config import FusionConfig
 from vqa.fusion.model import FusionModel, fit_temperature
 from vqa.fusion.storage import FusionParts
-from vqa.metrics import metric
+from vqa.metrics import get_metric
 from vqa.models.checkpoints import absolute_name
 from vqa.models.llava import ModuleReport
 from vqa.utils import fingerprint
@@ -97,7 +97,7 @@ class FusionRecipe(Recipe[FusionSettings, FusionPlan]):
         if len(plan.validation):
             order = np.arange(len(plan.validation), dtype=np.int32)
             rows = FusionRows(plan.validation, order, size, pictures, count)
-            score = metric(self.settings.validation.metric)
+            score = get_metric(self.settings.validation.metric)
             validation = QuestionSet(rows, plan.val_examples, score)
         model.to(device_of(self.settings))
         return PreparedRun(model, train, validation, fingerprint.of_json(self._parts.fingerprints))

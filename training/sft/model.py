@@ -50,7 +50,7 @@ from training.sft.tokens import TokenTable
 from training.sft.trainer import SftTrainer
 from training.sft.visits import group_rows
 from vqa.errors import InputError
-from vqa.metrics import metric
+from vqa.metrics import get_metric
 from vqa.models.bundled.conversion import make_config_portable
 from vqa.models.checkpoints import record_base
 from vqa.models.devices import dtype_of
@@ -147,7 +147,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
             groups = group_rows(plan.val_tokens, plan.val_rows, settings)
             layout = pack(groups.tokens, settings.row_tokens, settings.seed)
             measured = list(plan.val_tokens.examples(plan.val_rows))
-            scoring = metric(settings.validation.metric)
+            scoring = get_metric(settings.validation.metric)
             validation = QuestionSet(
                 rows(plan.val_tokens, groups, layout, lambda place: WHOLE), measured, scoring
             )

@@ -154,7 +154,7 @@ class PictureIndex:
         return [Hit(self.folder / self._names[key], 1 - distance) for key, distance in pairs]
 
     def has_changed(self, picture: Path) -> bool:
-        """Tell whether the file of a picture is gone, or another than was indexed."""
+        """Return whether the file of a picture is gone, or another than was indexed."""
         stamp = self._stamps.get(picture.relative_to(self.folder).as_posix())
         try:
             return FileStamp.of(picture) != stamp
@@ -214,7 +214,7 @@ def describe_saved(directory: Path) -> str:
 
 
 def may_be_index(directory: Path) -> bool:
-    """Whether a directory is an index, or holds nothing but temporary files of a killed `save`."""
+    """Return whether a directory is an index, or holds only temporary files of a killed `save`."""
     if not directory.is_dir():
         return False
     names = [path.name for path in directory.iterdir()]

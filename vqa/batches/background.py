@@ -398,5 +398,5 @@ class Batches:
 
 
 def _is_elsewhere(run: Run) -> bool:
-    """Tell whether another server has a run, and lives."""
+    """Return whether another server has a run, and lives."""
     return run.process != os.getpid() and lives_since(run.process, run.process_began)

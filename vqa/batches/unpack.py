@@ -96,7 +96,7 @@ def unpack(file: IO[bytes], name: str, folder: Path, limits: ZipLimits) -> int:
 
 
 def _ignored(entry: zipfile.ZipInfo) -> bool:
-    """Tell whether an entry is a folder, or what systems add to the files of people."""
+    """Return whether an entry is a folder, or what systems add to the files of people."""
     # not `is_dir`, which fails on an empty name
     parts = _name(entry).replace("\\", "/").split("/")
     return entry.filename.endswith(("/", "\\")) or any(map(is_of_the_system, parts))

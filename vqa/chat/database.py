@@ -18,7 +18,6 @@ from vqa.errors import DiskError, InputError, VQAError
 from vqa.utils.disk import disk_failure
 
 _PATIENCE = 30  # seconds to wait for another process that writes
-_DAMAGE = (ArithmeticError, LookupError, TypeError, ValueError)  # of values that are read
 
 
 class Database:

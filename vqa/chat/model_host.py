@@ -44,12 +44,12 @@ class ModelHost:
 
     @property
     def begun(self) -> bool:
-        """Tell whether anything was loaded, or begun to."""
+        """Return whether anything was loaded, or begun to."""
         return self._generation > 0
 
     @property
     def loading(self) -> bool:
-        """Tell whether neither the model is there, nor a reason why it will not be."""
+        """Return whether neither the model is there, nor a reason why it will not be."""
         return self._worker is None and self._error is None
 
     def load(self, choice: ModelChoice) -> None:

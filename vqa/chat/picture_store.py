@@ -56,11 +56,6 @@ class DecodedPictures:
         self._cache: LRUCache[Image] = LRUCache(max_bytes)
         self._lock = Lock()
 
-    @property
-    def cached_bytes(self) -> int:
-        """Memory of the cached pictures."""
-        return self._cache.bytes
-
     def load(self, content: bytes, name: str | None = None, box: Box | None = None) -> Image:
         """Decode a picture's bytes, or the part of it in `box`.
 

@@ -35,7 +35,7 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Tell whether nothing more will come: answered, cancelled or failed."""
+        """Return whether nothing more will come: answered, cancelled or failed."""
         with self._changed:
             return self._ended
 
@@ -219,7 +219,7 @@ class Worker:
 
     @property
     def idle(self) -> bool:
-        """Tell whether no question is answered or waits."""
+        """Return whether no question is answered or waits."""
         with self._changed:
             return self._is_idle()
 

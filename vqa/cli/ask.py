@@ -80,7 +80,7 @@ def ask(
     start = time.perf_counter()
     options.announce(model)
     reader = text_reader(read)
-    answerer = load(model, adapter, device, dtype, quantize, reader or "never")
+    answerer = load(model, adapter, device, dtype, quantize, reader)
     load_seconds = time.perf_counter() - start
     request = conversation.request(settings)
     if explain:

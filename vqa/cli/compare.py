@@ -18,6 +18,7 @@ from vqa.cli import options
 from vqa.cli.output import print_json
 from vqa.cli.score import Draws, MetricName, Profile, scored_rows
 from vqa.errors import InputError
+from vqa.models.model_files import EMBEDDED_NAMES, holds_model, is_fusion
 from vqa.models.runs import resolve_weights
 from vqa.utils.console import console, counted, one_line, table
 
@@ -77,14 +78,14 @@ def compare(
     from vqa.evaluation.comparison import compare as run
     from vqa.evaluation.predictions import read_predictions
     from vqa.evaluation.run_description import description_differences
-    from vqa.metrics import metric as metric_of
+    from vqa.metrics import get_metric
 
     if len(names) < 2:
         raise InputError("two predictions files or models are needed to compare")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{twice} is named twice; name each once")
-    chosen_metric = metric_of(metric, profile)
+    chosen_metric = get_metric(metric, profile)
     sides = _sides(names, data, out)
     examples = scored_rows(data, predictions=[side.file for side in sides if not side.is_model])
     predictions = {s.name: read_predictions(s.file, examples) for s in sides if not s.is_model}
@@ -150,10 +151,10 @@ def _make_predictions(sides: Sequence[_Side], data: Path, settings: Mapping[str,
 def _check_model(name: str) -> None:
     """Refuse at once what cannot be a model, before another one is asked for minutes."""
     path = Path(resolve_weights(name))
-    if name in ("embedded", "embedded/base"):
+    if name in EMBEDDED_NAMES:
         return
     if path.is_dir():
-        if not any((path / file).is_file() for file in ("config.json", "adapter_config.json")):
+        if not holds_model(path):
             raise InputError(
                 f"{name} holds no model (no config.json, no adapter_config.json), and is no file "
                 "of predictions"
@@ -161,7 +162,6 @@ def _check_model(name: str) -> None:
     elif not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) or name.endswith((".jsonl", ".json")):
         raise InputError(f"{name}: no such file of predictions, and no model")
     from vqa.loading import check_generative
-    from vqa.models.model_files import is_fusion
 
     if not is_fusion(name):
         check_generative(name)  # its config and processor: seconds, also from a hub

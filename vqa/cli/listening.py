@@ -28,7 +28,7 @@ def check_address(host: str, port: int) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this computer reaches an address."""
+    """Return whether only this computer reaches an address."""
     address = socket.getaddrinfo(host, None)[0][4][0]
     return ipaddress.ip_address(str(address).partition("%")[0]).is_loopback
 

@@ -15,6 +15,7 @@ import typer
 from vqa.cli import listening, options
 from vqa.errors import InputError, VQAError
 from vqa.loading import check_fusion
+from vqa.models.model_files import EMBEDDED_NAMES, holds_model
 from vqa.models.runs import resolve_weights
 from vqa.utils import streams
 
@@ -110,8 +111,8 @@ def _streamlit(page: Path, settings: dict[str, str]) -> list[str]:
 def _check_model(model: str, adapter: str | None) -> None:
     """Refuse at once what cannot be a model; the page itself would find out only later."""
     path = Path(resolve_weights(model))
-    if path.exists() and model not in ("embedded", "embedded/base"):
-        if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+    if path.exists() and model not in EMBEDDED_NAMES:
+        if not holds_model(path):
             raise InputError(f"{model} holds no model: no config.json, no adapter_config.json.")
     elif path.is_absolute() or model.startswith(".") or model.count("/") > 1 or not model:
         raise InputError(f"{model!r}: no such directory; check --model.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from vqa.reading import ReadMode
 
 Backend = Literal["local", "openai"]
-_KEPT = 256 << 20  # bytes of keys and values: questions about a picture come one after the other
+_PREFIX_BYTES = 256 << 20  # of keys and values: questions about a picture come one by one
 
 
 def predict(
@@ -83,12 +82,14 @@ def predict(
     read: options.Read = "never",
 ) -> None:
     """Answer every row of a file; interrupted, the same command goes on where it stopped."""
-    team = _team()
+    from vqa.evaluation.distributed import predict_distributed, process_group_from_environment
+
+    group = process_group_from_environment()
     if blind and swap:
         raise InputError("--blind and --swap exclude each other; run the command twice")
-    if team and shard:
+    if group and shard:
         raise InputError("--shard is for single processes: those of accelerate part the rows")
-    if team and engine == "ray":
+    if group and engine == "ray":
         raise InputError("--engine ray starts its own processes: leave accelerate out")
     if num_beams > 1 and (choices or backend == "openai"):
         raise InputError("--num-beams is for answers that are written here, without --choices")
@@ -104,16 +105,16 @@ def predict(
     from vqa.evaluation.predicting import predict as run
     from vqa.evaluation.predicting import run_fingerprint
     from vqa.evaluation.question_rows import read_questions
-    from vqa.evaluation.shards import parse
+    from vqa.evaluation.shards import parse_shard
 
-    piece = parse(shard) if shard else (1, 1)
+    shard_numbers = parse_shard(shard) if shard else (1, 1)
 
     def bad(row: BadRow) -> None:
-        if not team or team.main:
+        if group is None or group.is_main:
             typer.echo(f"vqa: {data}:{row.line}: {row.reason}", err=True)
 
     def notify(notice: Notice) -> None:
-        if not team or team.main:
+        if group is None or group.is_main:
             notices(data)(notice)
 
     rows = read_questions(data, images, choices=choices, bad=bad, notice=notify)
@@ -125,34 +126,36 @@ def predict(
         batch_size = max(batch_size, concurrency)
     else:
         model = model or "embedded"
-        device = team.device() if team and device == "auto" else device
+        device = group.device() if group and device == "auto" else device
         load = partial(_load, model, adapter, device, dtype, quantize, batch_size, read)
     gpus = backend == "local" and device in ("auto", "cuda")
-    needed = images or data.parent
+    picture_root = images or data.parent
     outcome: PredictionCounts | None
     with (
-        engine_option.answering(load, engine, workers, ray_address, gpus, needed) as loaded,
+        engine_option.answering(load, engine, workers, ray_address, gpus, picture_root) as loaded,
         resumable(f"{out} keeps what is done; the same command goes on"),
     ):
-        answerer, identity, used = loaded
-        about: dict[str, Any] = {"model": model or answerer.name, "backend": backend}
+        answerer, identity, used_dtype = loaded
+        run_info: dict[str, Any] = {"model": model or answerer.name, "backend": backend}
         if backend == "local":
-            about["adapter"] = adapter
-            about["settings"] = {"dtype": used, "quantize": quantize, "read": read}
-        about["data"] = {"file": str(data), "sha256": sha256(data)}
-        go = partial(
+            run_info["adapter"] = adapter
+            run_info["settings"] = {"dtype": used_dtype, "quantize": quantize, "read": read}
+        run_info["data"] = {"file": str(data), "sha256": sha256(data)}
+        predict_rows = partial(
             run, answerer, rows.examples, settings=settings, identity=identity,
             condition=condition, choices=choices, batch_size=batch_size, failed=rows.failed,
-            about=about,
+            about=run_info,
         )  # fmt: skip
-        if team is None:
+        if group is None:
             with progress_bar(answerer.name) as tell:
-                outcome = go(out, shard=piece, progress=tell)
+                outcome = predict_rows(out, shard=shard_numbers, progress=tell)
         else:
-            prefix = run_fingerprint(identity, condition, settings, choices)
-            outcome = _together(go, answerer.name, out, rows.ids, team, prefix)
+            run_prefix = run_fingerprint(identity, condition, settings, choices)
+            outcome = predict_distributed(
+                predict_rows, answerer.name, out, rows.ids, group, run_prefix
+            )
     if outcome is not None:
-        _report(outcome, out, rows.without_id if piece[0] == 1 else 0, max_errors)
+        _report(outcome, out, rows.without_id if shard_numbers[0] == 1 else 0, max_errors)
 
 
 def merge_predictions(
@@ -211,24 +214,13 @@ def _load(
     read: ReadMode,
 ) -> tuple[Answerer, str, str]:
     """Load the model; return its answerer, what identifies its answers, and its type."""
-    from vqa.loading import quiet_loading, text_reader
+    from vqa.loading import load
 
-    quiet_loading()
-    from vqa.models.model_files import is_fusion
-
-    reader = text_reader(read)
-    if is_fusion(model):
-        from vqa.fusion.answerer import FusionAnswerer
-        from vqa.loading import load_fusion
-
-        fusion = load_fusion(model, adapter, device, dtype, quantize, reader)
-        return FusionAnswerer(fusion, max_batch=batch_size), fusion.fingerprint, "float32"
-    from vqa.loading import answerer_of, load_generative
-
-    loaded = load_generative(model, adapter, device, dtype, quantize)
-    used = str(loaded.model.dtype)
-    answerer = answerer_of(loaded, max_batch=batch_size, prefix_bytes=_KEPT, reader=reader)
-    return answerer, answerer.identity, used.removeprefix("torch.")
+    answerer = load(
+        model, adapter, device, dtype, quantize, read,
+        max_batch=batch_size, prefix_bytes=_PREFIX_BYTES,
+    )  # fmt: skip
+    return answerer, answerer.identity, answerer.dtype
 
 
 def _remote(
@@ -250,80 +242,6 @@ def _remote(
     )
     identity = [base_url.rstrip("/"), answerer.name, *([reader.identity] if reader else [])]
     return answerer, fingerprint.of_json(identity), None
-
-
-@dataclass(frozen=True)
-class _Team:
-    """The processes that `accelerate launch` (or torchrun) has started for one command."""
-
-    number: int  # of this process, from 0
-    count: int
-
-    @property
-    def main(self) -> bool:
-        return self.number == 0
-
-    def device(self) -> str:
-        import torch
-
-        kind = torch.accelerator.current_accelerator()
-        if kind is None or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true"):
-            return "cpu"
-        return f"{kind.type}:{os.environ.get('LOCAL_RANK', '0')}"
-
-
-def _team() -> _Team | None:
-    try:
-        count = int(os.environ.get("WORLD_SIZE", "1"))
-        number = int(os.environ.get("RANK", "-1"))
-    except ValueError as error:
-        raise InputError(f"WORLD_SIZE and RANK are numbers, set by torchrun: {error}") from None
-    return _Team(number, count) if count > 1 and number >= 0 else None
-
-
-def _together(
-    go: Callable[..., PredictionCounts],
-    name: str,
-    out: Path,
-    ids: list[str | int],
-    team: _Team,
-    run: str,
-) -> PredictionCounts | None:
-    """Answer in several processes, each to a part beside `out`, which the main one merges.
-
-    Rows of earlier runs, with however many processes, stay. Returns the counts in the main one.
-    """
-    from datetime import timedelta
-
-    from torch import distributed
-
-    from vqa.evaluation.predicting import PredictionCounts, check_output
-    from vqa.evaluation.shards import beside, gather, merge, remove_parts
-
-    # gloo: processes only wait for each other, some for hours, and need no device for that
-    distributed.init_process_group("gloo", timeout=timedelta(days=30))
-    parts = [beside(out, number + 1, team.count) for number in range(team.count)]
-    mine = {"shard": (team.number + 1, team.count), "sources": [out]}
-    outcome = None
-    try:
-        if team.main:
-            check_output(out, set(ids), set(ids))
-            gather(out, run)
-        distributed.barrier()
-        if team.main:
-            with progress_bar(f"{name}, process 1 of {team.count}") as tell:
-                go(parts[team.number], **mine, progress=tell)
-        else:
-            go(parts[team.number], **mine)
-        distributed.barrier()
-        if team.main:
-            total, errors = merge(parts, out, ids)
-            remove_parts(out)
-            outcome = PredictionCounts(total - errors, errors, 0)
-        distributed.barrier()  # a thread of gloo that outlives the others aborts its process
-    finally:
-        distributed.destroy_process_group()
-    return outcome
 
 
 def _report(outcome: PredictionCounts, out: Path, unnamed: int, max_errors: int) -> None:

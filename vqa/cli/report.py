@@ -51,10 +51,10 @@ def report(
     from vqa.data.reading import default_root
     from vqa.evaluation.report.html_page import write_report
     from vqa.evaluation.report.report_data import build_report
-    from vqa.metrics import metric as metric_of
+    from vqa.metrics import get_metric
 
     _check(data, predictions, name or [], blind or [], swap or [], images, out)
-    chosen_metric = metric_of(metric, profile)
+    chosen_metric = get_metric(metric, profile)
     examples = scored_rows(data, images, [*predictions, *(blind or []), *(swap or [])])
     models = _models(examples, predictions, name, blind or [], swap or [])
     contents = build_report(

@@ -62,9 +62,9 @@ def score(
     from vqa.evaluation.predictions import read_predictions
     from vqa.evaluation.run_description import check_condition, description_differences
     from vqa.evaluation.scoring import score as run
-    from vqa.metrics import metric as metric_of
+    from vqa.metrics import get_metric
 
-    chosen_metric = metric_of(metric, profile)
+    chosen_metric = get_metric(metric, profile)
     files = (predictions, blind, swap)
     examples = scored_rows(data, predictions=[path for path in files if path is not None])
     answers = read_predictions(predictions, examples)
@@ -225,11 +225,9 @@ def _print_slices(result: MetricResult, by: str) -> None:
 
     slices = table([one_line(by, 40), "rows", result.main, "95 %"], ["rows", result.main, "95 %"])
     for name, part in result.slices.items():
-        value, near = (
-            format_value(result.main, part.value),
-            format_interval(result.main, part.interval),
-        )
-        slices.add_row(one_line(name, 60), str(part.count), value, near)
+        value = format_value(result.main, part.value)
+        interval = format_interval(result.main, part.interval)
+        slices.add_row(one_line(name, 60), str(part.count), value, interval)
     console().print(slices)
 
 

@@ -87,7 +87,7 @@ def _picture(photo: Name) -> Name | Piped:
 
 
 def _stdin(what: str) -> BinaryIO:
-    """Standard input, which is no terminal."""
+    """Return standard input; InputError if it is closed or a terminal."""
     if sys.stdin is None or sys.stdin.closed:
         raise InputError("- is standard input, and that is closed: name a file")
     if sys.stdin.isatty():

@@ -78,7 +78,7 @@ class Report:
 
     @property
     def refused(self) -> bool:
-        """Whether training would refuse the data."""
+        """Return whether training would refuse the data."""
         return not self.rows or any(problem.refused for problem in self.problems)
 
     @property
@@ -221,7 +221,7 @@ def check(
 
 
 def _has_typed_placeholder(example: Example) -> bool:
-    """Whether a question has `<image>` where no picture stands."""
+    """Return whether a question has `<image>` where no picture stands."""
     questions = [(turn.question, turn.places) for turn in example.earlier]
     questions.append((example.question, example.places))
     return any(text.count(PLACEHOLDER) > len(places) for text, places in questions)

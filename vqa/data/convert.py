@@ -116,7 +116,7 @@ class _Plan:
 
     @property
     def ids_as_texts(self) -> bool:
-        """Whether ids that are numbers become texts."""
+        """Return whether ids that are numbers become texts."""
         return self._to == "parquet" and self._schema.numbers_as_texts
 
     def _row(self, example: Example) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def store_picture(data: bytes) -> Path:
 
 
 def _holds(path: Path, data: bytes) -> bool:
-    """Whether the file is there and, as its name says, holds `data`; a damaged one is reported."""
+    """Return whether the file is there and holds `data`, as its name says; report a damaged one."""
     try:
         if path.stat().st_size == len(data) and path.read_bytes() == data:
             return True

@@ -43,7 +43,8 @@ def encode_row(
 ) -> EncodedPrompt:
     """Encode a row with its answers and their loss mask.
 
-    Pictures are opened for a model with tiles alone, whose number is in a picture's size.
+    Pictures are opened only for a model with tiles, where the number of tokens depends on a
+    picture's size.
 
     `hints` are the blocks that stand before the questions, one for each picture of the row.
 
@@ -78,7 +79,10 @@ def stand_ins(example: Example, processor: LlavaProcessor) -> Sequence[Image.Ima
 
 
 def open_or_blank(example: Example) -> list[Image.Image]:
-    """Open a row's pictures; where one cannot be opened, all are blank: others say so of it."""
+    """Open a row's pictures; return blanks for all if one cannot be opened.
+
+    Other checks report that.
+    """
     try:
         return [load_image(path) for path in example.images]
     except ImageError:

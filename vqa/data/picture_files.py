@@ -33,7 +33,7 @@ _PROBED = 10_000  # files: the folder may be any, and hold everything but pictur
 
 
 def is_of_the_system(name: str) -> bool:
-    """Whether a system or a program puts files of this name beside those of people.
+    """Return whether a system or a program puts files of this name beside those of people.
 
     `._a.jpg` is what a Mac writes beside `a.jpg` on foreign disks and in zip files.
     """
@@ -41,7 +41,7 @@ def is_of_the_system(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of those that people see: nobody misses it."""
+    """Return whether a file or folder is none of those that people see: nobody misses it."""
     return name.startswith(".") or is_of_the_system(name)
 
 
@@ -152,7 +152,7 @@ def list_classes(folder: Path) -> tuple[dict[str, list[Path]], LeftOut | None]:
 
 
 def has_classes(folder: Path) -> bool:
-    """Whether a folder in `folder` has a picture in it, or below it."""
+    """Return whether a folder in `folder` has a picture in it, or below it."""
     try:
         inside = [entry.path for entry in _entries(str(folder)) if entry.is_dir()]
         files = chain.from_iterable(_walk(Path(path)) for path in inside)

@@ -108,7 +108,7 @@ def _name_captions(row: Columns) -> None:
 
 
 def numbers_choice(row: Columns) -> bool:
-    """Whether the answer of a row is a whole number that is none of its choices."""
+    """Return whether the answer of a row is a whole number that is none of its choices."""
     try:
         choices = _choices(dict(row)) or []
         answers = _answers(row) if choices else []

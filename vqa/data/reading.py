@@ -37,7 +37,7 @@ class DataFormat(Protocol):
     NAME: str
 
     def sniff(self, probe: FileProbe) -> bool:
-        """Whether a file or folder is of this format."""
+        """Return whether a file or folder is of this format."""
 
     def read(self, probe: FileProbe, options: ReadOptions) -> Iterator[Example]:
         """Read its rows; `options.bad` is called with bad ones."""

@@ -100,7 +100,7 @@ def _check_text(text: str) -> None:
 
 
 def _is_filled(value: Any) -> bool:
-    """Whether a cell names or holds anything: programs write an empty one in many ways."""
+    """Return whether a cell names or holds anything: programs write an empty one in many ways."""
     if isinstance(value, dict):
         return any(map(_is_filled, value.values()))
     if isinstance(value, list):

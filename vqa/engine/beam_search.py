@@ -127,14 +127,14 @@ class BeamDecoder:
         so_far = log_probs.new_tensor(search.totals)[:, None]  # [K, 1]
         # a beam may end by each of the ends: so many leave K that go on
         most = self._width * max(2, 1 + len(self._ends))
-        totals, places = (so_far + log_probs).flatten().topk(most)  # [most], of [K V]
-        chosen = log_probs.flatten()[places].tolist()
+        totals, indices = (so_far + log_probs).flatten().topk(most)  # [most], of [K V]
+        chosen = log_probs.flatten()[indices].tolist()
         before, search.beams, search.totals = search.beams, [], []
         parents: list[int] = []
-        for rank, (total, place, log_prob) in enumerate(
-            zip(totals.tolist(), places.tolist(), chosen, strict=True)
+        for rank, (total, index, log_prob) in enumerate(
+            zip(totals.tolist(), indices.tolist(), chosen, strict=True)
         ):
-            parent, token = divmod(place, log_probs.shape[1])
+            parent, token = divmod(index, log_probs.shape[1])
             old = before[parent]
             beam = replace(old, ids=[*old.ids, token], log_probs=[*old.log_probs, log_prob])
             if token in self._ends:

@@ -51,7 +51,7 @@ def encode_choice(
     messages = (*request.messages, Message("assistant", text))
     encoded = encode(processor, messages, add_generation_prompt=False)
     ids, loss_mask = encoded.input_ids, encoded.loss_mask
-    end = max((place + 1 for place, scored in enumerate(loss_mask) if scored), default=0)
+    end = max((index + 1 for index, scored in enumerate(loss_mask) if scored), default=0)
     start = end
     while start and loss_mask[start - 1]:
         start -= 1

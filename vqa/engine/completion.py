@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from vqa.answering import Answer, Seconds, answer_probability
@@ -14,9 +16,32 @@ from vqa.errors import InputError, NotFiniteError, VQAError
 from vqa.inputs.prompts import end_of_turn_ids
 from vqa.models.finite import first_not_finite
 from vqa.models.memory import is_out_of_memory
+from vqa.utils import fingerprint
 
 if TYPE_CHECKING:
     from vqa.models.checkpoints import LoadedModel
+    from vqa.reading import TextReader
+
+
+@dataclass
+class Timer:
+    """Where the time of one answer, or of a batch, goes; seconds."""
+
+    began: float  # by `perf_counter`
+    encode: float = 0.0
+    first_token: float = 0.0
+
+    def seconds(self) -> Seconds:
+        """Return the times so far; an answer without tokens has its total as its first."""
+        total = perf_counter() - self.began
+        return Seconds(encode=self.encode, first_token=self.first_token or total, total=total)
+
+
+def identity_of(loaded: LoadedModel, reader: TextReader | None) -> str:
+    """Return what answers depend on: the weights, seconds of hashing at first, and what is read."""
+    if reader is None:
+        return loaded.identity
+    return fingerprint.of_json([loaded.identity, reader.identity])
 
 
 def end_ids(loaded: LoadedModel) -> frozenset[int]:
@@ -33,6 +58,15 @@ def check_context(tokens: int, image_tokens: int, context: int | None) -> None:
             f"The conversation takes {tokens} tokens, {image_tokens} of them for pictures; the "
             f"model holds {context}: use fewer pictures, a shorter text, or begin a new "
             "conversation."
+        )
+
+
+def check_choice_context(tokens: int, context: int | None) -> None:
+    """Raise InputError where a prompt with a choice does not fit into a model's context."""
+    if context is not None and tokens > context:
+        raise InputError(
+            f"The conversation with a choice takes {tokens} tokens; the model holds {context}: "
+            "use fewer pictures, a shorter text or shorter choices."
         )
 
 
@@ -61,8 +95,15 @@ def answer_of(
     )
 
 
+def in_one_piece(answer: Answer) -> Iterator[str | Answer]:
+    """Yield the whole text of an answer, if it has any, and the answer: as a stream does."""
+    if answer.text:
+        yield answer.text
+    yield answer
+
+
 @contextmanager
-def failures_explained(damage_of: Callable[[], str]) -> Iterator[None]:
+def explain_failures(damage_of: Callable[[], str]) -> Iterator[None]:
     """Raise errors with advice where the device's memory is full, or numbers are not finite."""
     try:
         yield
@@ -77,7 +118,7 @@ def failures_explained(damage_of: Callable[[], str]) -> Iterator[None]:
         ) from error
 
 
-def damage(model: Any) -> str:
+def describe_damaged_weight(model: Any) -> str:
     """Name the weight that is not finite, if one is; all weights are read for it.
 
     Float32 then helps only where the weight was cut to 16 bits.

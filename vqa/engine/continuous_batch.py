@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Protocol
 
 from vqa.answering import Answer, Request, Seconds, Token
+from vqa.engine.completion import Timer
 from vqa.engine.decoding import BatchDecoder, PromptedSequence
 from vqa.engine.detokenizer import IncrementalDetokenizer
 from vqa.engine.stats import EngineStats
@@ -17,8 +18,8 @@ Events = list[tuple[int, Token | Answer | VQAError]]
 Failed = list[PromptedSequence]  # whose numbers are not finite
 
 
-class Steps(Protocol):
-    """What an engine does for a batch; `LocalEngine` does it, other threads' work in between."""
+class BatchEngine(Protocol):
+    """The engine methods that a batch calls; other threads may run between two calls."""
 
     stats: EngineStats
 
@@ -27,16 +28,19 @@ class Steps(Protocol):
         """What is wrong with the weights, once numbers were not finite."""
         ...
 
-    def begin(self, request: Request) -> tuple[PromptedSequence, tuple[str, ...]]:
-        """Encode a request; the hints in it. Raises InputError for one that is refused."""
+    def encode_sequence(self, request: Request) -> tuple[PromptedSequence, tuple[str, ...]]:
+        """Encode a request for `prefill`; return the sequence and the hints in its prompt.
+
+        Raises InputError for a request that is refused.
+        """
         ...
 
     def prefill(self, sequences: list[PromptedSequence]) -> tuple[BatchDecoder, Failed]:
-        """Run the prompts and choose first tokens."""
+        """Run the prompts, choose first tokens; return a decoder, and the sequences that fail."""
         ...
 
-    def advance(self, decoder: BatchDecoder) -> Failed:
-        """Choose a further token of each unfinished sequence."""
+    def step(self, decoder: BatchDecoder) -> Failed:
+        """Choose the next token of each unfinished sequence; return those that fail."""
         ...
 
     def end(self, decoder: BatchDecoder, sequences: list[PromptedSequence]) -> None:
@@ -59,9 +63,7 @@ class _Running:
     sequence: PromptedSequence
     hints: tuple[str, ...]
     text: IncrementalDetokenizer
-    began: float
-    encode: float = 0.0  # seconds
-    first_token: float = 0.0
+    timer: Timer
 
 
 class ContinuousBatch:
@@ -71,7 +73,7 @@ class ContinuousBatch:
     answer ends no other; one of a whole step is raised.
     """
 
-    def __init__(self, engine: Steps) -> None:
+    def __init__(self, engine: BatchEngine) -> None:
         self._engine = engine
         self._decoder: BatchDecoder | None = None
         self._running: dict[int, _Running] = {}
@@ -87,11 +89,11 @@ class ContinuousBatch:
         for key, request in requests.items():
             began = perf_counter()
             try:
-                sequence, hints = self._engine.begin(request)
+                sequence, hints = self._engine.encode_sequence(request)
             except VQAError as error:
                 events.append((key, error))
                 continue
-            added[key] = _Running(sequence, hints, self._engine.detokenizer(), began)
+            added[key] = _Running(sequence, hints, self._engine.detokenizer(), Timer(began))
         if not added:
             return events
         before = self._engine.stats.encoder_seconds
@@ -100,8 +102,8 @@ class ContinuousBatch:
         except VQAError as error:
             return [*events, *((key, error) for key in added)]
         for one in added.values():
-            one.encode = self._engine.stats.encoder_seconds - before
-            one.first_token = perf_counter() - one.began
+            one.timer.encode = self._engine.stats.encoder_seconds - before
+            one.timer.first_token = perf_counter() - one.timer.began
         if len(self):
             assert self._decoder is not None
             self._decoder.absorb(decoder)
@@ -114,7 +116,7 @@ class ContinuousBatch:
         """Run the model once; return the next token of each answer, and the errors of some."""
         if self._decoder is None or not self._running:
             return []
-        failed = self._engine.advance(self._decoder)
+        failed = self._engine.step(self._decoder)
         return self._events(list(self._running), failed)
 
     def cancel(self, key: int) -> Answer:
@@ -143,7 +145,4 @@ class ContinuousBatch:
         return events
 
     def _answer(self, one: _Running) -> Answer:
-        seconds = Seconds(
-            encode=one.encode, first_token=one.first_token, total=perf_counter() - one.began
-        )
-        return self._engine.answer_of(one.sequence, seconds, one.hints)
+        return self._engine.answer_of(one.sequence, one.timer.seconds(), one.hints)

@@ -21,8 +21,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from vqa.answering import Answer, Request, SamplingParams, Seconds
-from vqa.engine.completion import answer_of, check_context, damage, end_ids, failures_explained
+from vqa.answering import Answer, Request, SamplingParams
+from vqa.engine.completion import (
+    Timer,
+    answer_of,
+    check_choice_context,
+    check_context,
+    describe_damaged_weight,
+    end_ids,
+    explain_failures,
+    identity_of,
+    in_one_piece,
+)
 from vqa.engine.detokenizer import IncrementalDetokenizer
 from vqa.engine.generate_batch import Batch, BeamChoices, GivenTokens, TokenChoices, search_of
 from vqa.engine.sampling import Sampler, SequenceState, completion_limit
@@ -31,7 +41,6 @@ from vqa.inputs.hints import with_hints
 from vqa.inputs.processor_inputs import ModelInputs, completion_ids, prepare_inputs
 from vqa.models.devices import on_device_of
 from vqa.models.memory import is_out_of_memory
-from vqa.utils import fingerprint
 
 if TYPE_CHECKING:
     from vqa.models.checkpoints import LoadedModel
@@ -56,6 +65,7 @@ class GenerateAnswerer:
         self, loaded: LoadedModel, *, max_batch: int = 16, reader: TextReader | None = None
     ) -> None:
         self.name = loaded.name
+        self.dtype = loaded.dtype
         self._loaded = loaded
         self._model = loaded.model
         self._processor = loaded.processor
@@ -64,16 +74,14 @@ class GenerateAnswerer:
         self.end_ids = end_ids(loaded)  # of tokens that end an answer
         text = loaded.model.config.get_text_config()
         self._context: int | None = getattr(text, "max_position_embeddings", None)
-        self._damage = cache(partial(damage, loaded.model))
+        self._damage = cache(partial(describe_damaged_weight, loaded.model))
         self._lock = threading.Lock()
         self._model.generation_config = self._settings()
 
     @property
     def identity(self) -> str:
         """What answers depend on: the weights, seconds of hashing at first, and what is read."""
-        if self._reader is None:
-            return self._loaded.identity
-        return fingerprint.of_json([self._loaded.identity, self._reader.identity])
+        return identity_of(self._loaded, self._reader)
 
     def answer(
         self, requests: Sequence[Request], cancel: threading.Event | None = None
@@ -101,7 +109,7 @@ class GenerateAnswerer:
         """
         if request.settings.num_beams > 1:  # no token is certain before the end
             (answer,) = self.answer([request], cancel)
-            yield from filter(None, (answer.text, answer))
+            yield from in_one_piece(answer)
             return
         batch = self._begin([request])
         (sequence,) = batch.sequences
@@ -153,7 +161,7 @@ class GenerateAnswerer:
             given = [GivenTokens(pairs[i][1]) for i in part]
             batch.sequences = [SequenceState(len(tokens.ids), chooser=tokens) for tokens in given]
             for length, tokens in zip(batch.inputs.lengths, given, strict=True):
-                check_context(length + len(tokens.ids) - 1, 0, self._context)
+                check_choice_context(length + len(tokens.ids), self._context)
             self._run(batch, None)
             scores |= {
                 i: math.fsum(s.log_probs) for i, s in zip(part, batch.sequences, strict=True)
@@ -197,7 +205,7 @@ class GenerateAnswerer:
                 yield from (([i], self._begin([requests[i]])) for i in part)
 
     def _begin(self, requests: Sequence[Request]) -> Batch:
-        began = perf_counter()
+        timer = Timer(perf_counter())
         hints = [self._hints(request) for request in requests]
         inputs = prepare_inputs(
             self._processor,
@@ -218,8 +226,8 @@ class GenerateAnswerer:
             raise InputError(
                 "the context leaves rows of a beam search different room"
             )  # one by one
-        encode = perf_counter() - began
-        return Batch(inputs, hints, image_tokens, sequences, began, encode, search=search)
+        timer.encode = perf_counter() - timer.began
+        return Batch(inputs, hints, image_tokens, sequences, timer, search)
 
     def _hints(self, request: Request) -> tuple[str, ...]:
         """Write the block of each picture's text; empty ones where nothing is read."""
@@ -247,7 +255,7 @@ class GenerateAnswerer:
 
         choose = BeamChoices if batch.search else TokenChoices
         choices = choose(batch, self.end_ids, self._pad, cancelled, on_token)
-        with failures_explained(self._damage), self._lock, torch.inference_mode():
+        with explain_failures(self._damage), self._lock, torch.inference_mode():
             if choices.cancel():
                 return
             try:
@@ -271,8 +279,7 @@ class GenerateAnswerer:
         return f"{self.name} ({kind}) fails on this conversation: {error_line(error)}"
 
     def _answers(self, batch: Batch) -> list[Answer]:
-        total = perf_counter() - batch.began
-        seconds = Seconds(encode=batch.encode, first_token=batch.first_token or total, total=total)
+        seconds = batch.timer.seconds()
         return [
             answer_of(
                 sequence,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vqa.answering import SamplingParams
+from vqa.engine.completion import Timer
 from vqa.engine.sampling import SequenceState, sample_tokens
 from vqa.errors import NotFiniteError
 from vqa.inputs.processor_inputs import ModelInputs
@@ -24,9 +25,7 @@ class Batch:
     hints: list[tuple[str, ...]]
     image_tokens: list[int]
     sequences: list[SequenceState]
-    began: float
-    encode: float  # seconds
-    first_token: float = 0.0
+    timer: Timer
     search: tuple[int, float, int] | None = None  # how beams are searched; None: no beams
 
 
@@ -79,7 +78,7 @@ class TokenChoices:
                 sequence.add(tokens[row], log_probs[row], self.end_ids)
             else:
                 tokens[row] = self._pad
-        batch.first_token = batch.first_token or perf_counter() - batch.began
+        self._note_first_token()
         self._on_token()
         rows = torch.arange(len(tokens), device=scores.device)
         chosen = torch.full_like(scores, -torch.inf)
@@ -87,7 +86,7 @@ class TokenChoices:
         return chosen
 
     def finished(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        """Tell which rows [B] have ended: as a stopping criterion does."""
+        """Return which rows [B] have ended: as a stopping criterion does."""
         self.cancel()
         ended = [s.finish_reason is not None for s in self._batch.sequences]
         return torch.tensor(ended, device=input_ids.device)
@@ -102,6 +101,10 @@ class TokenChoices:
 
     def take(self, output: Any) -> None:
         """Take nothing of what `generate` returns: all tokens were chosen here."""
+
+    def _note_first_token(self) -> None:
+        timer = self._batch.timer
+        timer.first_token = timer.first_token or perf_counter() - timer.began
 
 
 class BeamChoices(TokenChoices):
@@ -118,8 +121,7 @@ class BeamChoices(TokenChoices):
         """Leave the log probabilities [B K, V] as they are. Raises NotFiniteError for NaN."""
         if scores.isnan().any():
             raise NotFiniteError
-        batch = self._batch
-        batch.first_token = batch.first_token or perf_counter() - batch.began
+        self._note_first_token()
         return scores
 
     def finished(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:

@@ -94,32 +94,32 @@ class LlamaForward:
         new tokens runs too, and nothing attends to it.
         """
         hidden = self._run(hidden, cache, new)
-        return self._normed(hidden[range(len(new)), [count - 1 for count in new]])
+        return self._final_norm(hidden[range(len(new)), [count - 1 for count in new]])
 
     def states(self, hidden: Tensor, cache: KVCache, new: Sequence[int]) -> Tensor:
         """Run the same, and return the normalised states of all tokens [B, n, Dt]."""
-        return self._normed(self._run(hidden, cache, new))
+        return self._final_norm(self._run(hidden, cache, new))
 
-    def _normed(self, hidden: Tensor) -> Tensor:
-        return self._normalized(hidden, self._norm)
+    def _final_norm(self, hidden: Tensor) -> Tensor:
+        return self._rms_norm(hidden, self._norm)
 
-    def _normalized(self, hidden: Tensor, weight: Tensor) -> Tensor:
+    def _rms_norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(hidden, weight.shape, None, self._eps) * weight
 
     def _run(self, hidden: Tensor, cache: KVCache, new: Sequence[int]) -> Tensor:
         step = self._step(hidden, cache, new)
         for layer, cached in zip(self._layers, cache.layers, strict=True):
-            normed = self._normalized(hidden, layer.norm)
+            normed = self._rms_norm(hidden, layer.norm)
             hidden = hidden + layer.out(self._attend(layer, normed, cached, step))
-            normed = self._normalized(hidden, layer.mlp_norm)
+            normed = self._rms_norm(hidden, layer.mlp_norm)
             gate, up = layer.gate_up(normed).chunk(2, -1)
             hidden = hidden + layer.down(self._act(gate) * up)
         cache.lengths = [old + more for old, more in zip(cache.lengths, new, strict=True)]
         return hidden
 
     def _step(self, hidden: Tensor, cache: KVCache, new: Sequence[int]) -> _Step:
-        batch, run, _ = hidden.shape
-        slots = torch.arange(run, device=hidden.device)[None]  # [1, n]
+        batch, length, _ = hidden.shape
+        slots = torch.arange(length, device=hidden.device)[None]  # [1, n]
         slots = slots + torch.tensor(cache.lengths, device=hidden.device)[:, None]  # [B, n]
         cos, sin = self._rotary(hidden, slots)  # [B, n, D]; positions are slots
         half = self._head_size // 2
@@ -132,18 +132,20 @@ class LlamaForward:
         return _Step(cos[:, None], signed[:, None], groups)
 
     def _attend(self, layer: _Layer, normed: Tensor, cached: GrowingLayer, step: _Step) -> Tensor:
-        batch, run, _ = normed.shape
+        batch, length, _ = normed.shape
         queries, keys, size = self._queries, self._keys, self._head_size
-        heads = layer.qkv(normed).view(batch, run, -1, size).transpose(1, 2)
-        turned = heads[:, : queries + keys]  # queries and keys together [B, Hq + Hk, n, D]
+        heads = layer.qkv(normed).view(batch, length, -1, size).transpose(1, 2)
+        rotated = heads[:, : queries + keys]  # queries and keys together [B, Hq + Hk, n, D]
         if layer.head_norm is not None:
-            turned = F.rms_norm(turned, (size,), None, self._eps) * layer.head_norm
-        swapped = torch.cat((turned[..., size // 2 :], turned[..., : size // 2]), -1)
-        turned = turned * step.cos + swapped * step.sin
-        query, key, value = turned[:, :queries], turned[:, queries:], heads[:, queries + keys :]
-        if len(step.groups) == 1 and step.groups[0].new == run:
+            rotated = F.rms_norm(rotated, (size,), None, self._eps) * layer.head_norm
+        swapped = torch.cat((rotated[..., size // 2 :], rotated[..., : size // 2]), -1)
+        rotated = rotated * step.cos + swapped * step.sin
+        query, key, value = rotated[:, :queries], rotated[:, queries:], heads[:, queries + keys :]
+        if len(step.groups) == 1 and step.groups[0].new == length:
             return self._attend_group(query, key, value, cached, step.groups[0])
-        output = normed.new_zeros(batch, run, queries * size)  # behind a row's new tokens: nothing
+        output = normed.new_zeros(
+            batch, length, queries * size
+        )  # behind a row's new tokens: nothing
         for group in step.groups:
             part = group.rows, slice(None), slice(group.new)
             output[group.rows, part[2]] = self._attend_group(
@@ -196,7 +198,10 @@ def _groups(lengths: Sequence[int], new: Sequence[int], like: Tensor) -> list[_R
 
 
 def _fits(text_model: Any) -> bool:
-    """Whether this file computes a text model: its kind, no window, one device, no hooks."""
+    """Return whether this forward pass covers the model.
+
+    The kind must be listed, with no sliding window, on one device and without hooks.
+    """
     config = text_model.config
     kinds = getattr(config, "layer_types", None)
     windowed = getattr(config, "sliding_window", None) if kinds is None else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from time import perf_counter
@@ -16,7 +16,17 @@ from PIL.Image import Image
 from vqa.answering import Answer, Request, SamplingParams, Seconds
 from vqa.engine.beam_search import BeamDecoder
 from vqa.engine.choice_scoring import ChoiceScorer, encode_choice, group_by_prompt
-from vqa.engine.completion import answer_of, check_context, damage, end_ids, failures_explained
+from vqa.engine.completion import (
+    Timer,
+    answer_of,
+    check_choice_context,
+    check_context,
+    describe_damaged_weight,
+    end_ids,
+    explain_failures,
+    identity_of,
+    in_one_piece,
+)
 from vqa.engine.continuous_batch import ContinuousBatch
 from vqa.engine.decoding import BatchDecoder, PromptedSequence
 from vqa.engine.detokenizer import IncrementalDetokenizer
@@ -29,7 +39,6 @@ from vqa.engine.stats import EngineStats
 from vqa.engine.text_model import TextModel
 from vqa.errors import InputError, NotFiniteError, VQAError
 from vqa.inputs.hints import joined_blocks, names_block, with_hints
-from vqa.utils import fingerprint
 
 if TYPE_CHECKING:
     from vqa.models.checkpoints import LoadedModel
@@ -37,17 +46,6 @@ if TYPE_CHECKING:
 
 
 _Decoder = TypeVar("_Decoder", BatchDecoder, BeamDecoder, BatchDecoder | BeamDecoder)
-
-
-@dataclass
-class _Timer:
-    began: float
-    encode: float = 0.0
-    first_token: float = 0.0
-
-    def seconds(self) -> Seconds:
-        total = perf_counter() - self.began
-        return Seconds(encode=self.encode, first_token=self.first_token or total, total=total)
 
 
 class LocalEngine:
@@ -70,6 +68,7 @@ class LocalEngine:
     ) -> None:
         self.loaded = loaded  # for what reads the model itself, as vqa.explain
         self.name = loaded.name
+        self.dtype = loaded.dtype
         self.stats = EngineStats()
         self._processor: Any = loaded.processor
         self._max_batch = max_batch
@@ -88,9 +87,7 @@ class LocalEngine:
     @property
     def identity(self) -> str:
         """What answers depend on: the weights, seconds of hashing at first, and what is read."""
-        if self._reader is None:
-            return self.loaded.identity
-        return fingerprint.of_json([self.loaded.identity, self._reader.identity])
+        return identity_of(self.loaded, self._reader)
 
     def answer(
         self, requests: Sequence[Request], cancel: threading.Event | None = None
@@ -102,14 +99,13 @@ class LocalEngine:
         NotFiniteError where the model's numbers for one of them are NaN or infinite.
         """
         began = perf_counter()
-        hints = [self._hints(request) for request in requests]
-        requests = self.with_hints(requests)
+        requests, hints = self.with_hints(requests)
         prompts = [self._encode(request) for request in requests]
         answers: dict[int, Answer] = {}
         for part in self._batches(requests):
             order = sorted(part, key=lambda i: len(prompts[i]))  # equal lengths run together
-            sequences = [self._begin(prompts[i], requests[i]) for i in order]
-            timer = _Timer(perf_counter() if answers else began)
+            sequences = [self._new_sequence(prompts[i], requests[i]) for i in order]
+            timer = Timer(perf_counter() if answers else began)
             self._decode(sequences, requests[order[0]].settings, timer, cancel)
             for i, sequence in zip(order, sequences, strict=True):
                 answers[i] = self.answer_of(sequence, timer.seconds(), hints[i])
@@ -125,10 +121,10 @@ class LocalEngine:
         """
         if request.settings.num_beams > 1:
             (answer,) = self.answer([request], cancel)
-            yield from filter(None, (answer.text, answer))
+            yield from in_one_piece(answer)
             return
         if cancel is not None and cancel.is_set():
-            sequence, hints = self.begin(request)
+            sequence, hints = self.encode_sequence(request)
             yield self.answer_of(sequence, Seconds(), hints)
             return
         batch = self.open_batch()
@@ -160,7 +156,7 @@ class LocalEngine:
         NotFiniteError as `answer` does, InputError also where a choice does not fit into the
         model's context.
         """
-        requests = self.with_hints(requests)
+        requests, _ = self.with_hints(requests)
         encoded = [
             encode_choice(self._processor, request, prompt, text)
             for request, prompt, texts in zip(
@@ -168,18 +164,12 @@ class LocalEngine:
             )
             for text in texts
         ]
-        context = self._text.context
-        longest = max(map(len, encoded), default=0)
-        if context is not None and longest > context:
-            raise InputError(
-                f"The conversation with a choice takes {longest} tokens; the model holds "
-                f"{context}: use fewer pictures, a shorter text or shorter choices."
-            )
+        check_choice_context(max(map(len, encoded), default=0), self._text.context)
         groups = group_by_prompt(encoded)
         scores = [0.0] * len(encoded)
         for start in range(0, len(groups), self._max_batch):
             part = groups[start : start + self._max_batch]
-            with self._lock, failures_explained(lambda: self.damage):
+            with self._lock, explain_failures(lambda: self.damage):
                 scored = self._score([[encoded[index] for index in group] for group in part])
             for group, values in zip(part, scored, strict=True):
                 for index, value in zip(group, values, strict=True):
@@ -189,28 +179,29 @@ class LocalEngine:
         rest = iter(scores)
         return [list(islice(rest, len(texts))) for texts in choices]
 
-    def with_hints(self, requests: Sequence[Request]) -> list[Request]:
+    def with_hints(
+        self, requests: Sequence[Request]
+    ) -> tuple[list[Request], list[tuple[str, ...]]]:
         """Put what is known of each picture before the questions about it.
 
         That is what the encoder's classifier names, for a model that was trained with hints, and
-        what the picture says, for an engine that reads.
+        what the picture says, for an engine that reads. Returns the requests with it, and of each
+        what was put before its pictures, empty where nothing was.
         """
-        self._blocks([image for request in requests for image in request.images])
-        return [
-            replace(request, messages=with_hints(request.messages, self._blocks(request.images)))
-            for request in requests
+        blocks = iter(self._blocks([image for request in requests for image in request.images]))
+        hints = [tuple(islice(blocks, len(request.images))) for request in requests]
+        hinted = [
+            replace(request, messages=with_hints(request.messages, part))
+            for request, part in zip(requests, hints, strict=True)
         ]
-
-    def _hints(self, request: Request) -> tuple[str, ...]:
-        blocks = self._blocks(request.images)
-        return blocks if any(blocks) else ()
+        return hinted, [part if any(part) else () for part in hints]
 
     def _blocks(self, images: Sequence[Image]) -> tuple[str, ...]:
         """Write the block of each picture; encode and read what is not cached."""
         names, text = [""] * len(images), [""] * len(images)
         if self.loaded.classifier is not None:
             keys = [self._fingerprints.of(image) for image in images]
-            with self._lock, failures_explained(lambda: self.damage):
+            with self._lock, explain_failures(lambda: self.damage):
                 encoded = self._image_tokens.encode(dict(zip(keys, images, strict=True)))
             names = [names_block(encoded[key].names) for key in keys]
         if self._reader is not None:
@@ -241,7 +232,7 @@ class LocalEngine:
         self,
         sequences: list[PromptedSequence],
         settings: SamplingParams,
-        timer: _Timer,
+        timer: Timer,
         cancel: threading.Event | None,
     ) -> None:
         """Choose tokens until all sequences have finished, or `cancel` is set."""
@@ -255,7 +246,7 @@ class LocalEngine:
             kind = partial(
                 BeamDecoder, num_beams=settings.num_beams, length_penalty=settings.length_penalty
             )
-        decoder, failed = self._prefilled(kind, sequences)
+        decoder, failed = self._start_decoder(kind, sequences)
         timer.encode = self.stats.encoder_seconds - before
         timer.first_token = perf_counter() - timer.began
         while not failed and decoder.unfinished:
@@ -263,39 +254,44 @@ class LocalEngine:
                 with self._lock:
                     decoder.cancel()
                 return
-            failed = self.advance(decoder)
+            failed = self.step(decoder)
         if failed:
             raise NotFiniteError(self.damage)
 
-    def begin(self, request: Request) -> tuple[PromptedSequence, tuple[str, ...]]:
-        """Encode a request, for `prefill`; the hints in it.
+    def encode_sequence(self, request: Request) -> tuple[PromptedSequence, tuple[str, ...]]:
+        """Encode a request for `prefill`; return the sequence and the hints in its prompt.
 
         Raises InputError as `answer` does, and for beam search: beams are not decoded together with
         sequences that come and go.
         """
         if request.settings.num_beams > 1:
             raise InputError("`num_beams`: in a continuous batch answers are greedy or sampled.")
-        hints = self._hints(request)
-        (request,) = self.with_hints([request])
-        return self._begin(self._encode(request), request), hints
+        (request,), (hints,) = self.with_hints([request])
+        return self._new_sequence(self._encode(request), request), hints
 
     def prefill(
         self, sequences: Sequence[PromptedSequence]
     ) -> tuple[BatchDecoder, list[PromptedSequence]]:
-        """Run the prompts and choose first tokens; the sequences whose numbers are not finite."""
-        return self._prefilled(BatchDecoder, sequences)
+        """Run the prompts and choose first tokens.
 
-    def _prefilled(
+        Returns a decoder of the sequences, and those of them whose logits are not finite.
+        """
+        return self._start_decoder(BatchDecoder, sequences)
+
+    def _start_decoder(
         self, kind: Callable[..., _Decoder], sequences: Sequence[PromptedSequence]
     ) -> tuple[_Decoder, list[PromptedSequence]]:
-        with self._lock, failures_explained(lambda: self.damage):
+        with self._lock, explain_failures(lambda: self.damage):
             prefilled = self._prefill([sequence.prompt for sequence in sequences])
             decoder = kind(self._text, self._prefixes, self.stats, prefilled, sequences, self._ends)
             return decoder, decoder.sample()
 
-    def advance(self, decoder: BatchDecoder | BeamDecoder) -> list[PromptedSequence]:
-        """Choose a further token of each unfinished sequence; return those that fail as above."""
-        with self._lock, failures_explained(lambda: self.damage):
+    def step(self, decoder: BatchDecoder | BeamDecoder) -> list[PromptedSequence]:
+        """Run the model on the last tokens and choose the next one of each unfinished sequence.
+
+        Returns the sequences whose logits are not finite.
+        """
+        with self._lock, explain_failures(lambda: self.damage):
             decoder.advance()
             return decoder.sample()
 
@@ -313,7 +309,7 @@ class LocalEngine:
         check_context(len(prompt), int(prompt.is_image.sum()), self._text.context)
         return prompt
 
-    def _begin(self, prompt: Prompt, request: Request) -> PromptedSequence:
+    def _new_sequence(self, prompt: Prompt, request: Request) -> PromptedSequence:
         return PromptedSequence(
             completion_limit(request.settings, len(prompt), self._text.context),
             Sampler.of(request.settings),
@@ -331,4 +327,4 @@ class LocalEngine:
     @cached_property
     def damage(self) -> str:
         """Name the weight that is not finite, if one is; all weights are read for it, once."""
-        return damage(self.loaded.model)
+        return describe_damaged_weight(self.loaded.model)

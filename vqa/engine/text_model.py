@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration
 
 _CACHED = {"full_attention", "sliding_attention"}
-_switch = threading.Lock()
+_mkldnn_lock = threading.Lock()
 
 
 class TextModel:
@@ -57,7 +57,7 @@ class TextModel:
 
         Returns the logits of each row's last token [B, V] in float32.
         """
-        with _streaming_products(embeds):
+        with _without_mkldnn(embeds):
             if self._llama is None:
                 last = torch.stack([row[-1] for row in self._by_row(embeds, cache, new)])
             else:
@@ -75,7 +75,7 @@ class TextModel:
     @torch.inference_mode()
     def logits(self, states: Tensor) -> Tensor:
         """Compute the logits [B, V] in float32 of the tokens behind states [B, Dt]."""
-        with _streaming_products(states):
+        with _without_mkldnn(states):
             logits: Tensor = self._head(states)
         return logits.float()
 
@@ -97,19 +97,19 @@ class TextModel:
 
 
 @contextmanager
-def _streaming_products(states: Tensor) -> Iterator[None]:
-    """Multiply `states` [..., Dt] by torch's own kernels where that reads weights faster.
+def _without_mkldnn(states: Tensor) -> Iterator[None]:
+    """Turn oneDNN off for the product of `states` [..., Dt], if they are one bfloat16 row on a CPU.
 
-    Decoding reads every weight for a single row of bfloat16. oneDNN's kernels are made for many
-    rows: on one they reach half of the memory's speed, torch's three quarters. The switch is the
-    process's, so threads take turns.
+    Decoding reads every weight for that row. oneDNN's kernels are made for many rows: on one they
+    reach half of the memory's speed, torch's own three quarters. The setting is the process's, so
+    threads take turns.
     """
     alone = states.numel() == states.shape[-1]
     if not alone or states.device.type != "cpu" or states.dtype != torch.bfloat16:
         yield
         return
     backend: Any = torch.backends.mkldnn
-    with _switch:
+    with _mkldnn_lock:
         before = backend.enabled
         backend.enabled = False
         try:

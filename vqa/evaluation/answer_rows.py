@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 PredictionRow = dict[str, Any]
-Query = tuple[int, Request, list[str]]  # place of the row, request, choices (none: generate)
+Query = tuple[int, Request, list[str]]  # index of the row, request, choices (none: generate)
 
 
 class Cancelled(VQAError):
@@ -44,22 +44,22 @@ def answer_rows(
     """
     results: dict[int, PredictionRow] = {}
     queries: list[Query] = []
-    for place, (example, pictures) in enumerate(rows):
+    for index, (example, pictures) in enumerate(rows):
         try:
             texts = choices_of(example) if choices else []
             request = Request(to_messages(example, pictures, with_answer=False), settings)
         except InputError as error:
-            results[place] = error_row(example.id, error)
+            results[index] = error_row(example.id, error)
         else:
-            queries.append((place, request, texts))
+            queries.append((index, request, texts))
     outcomes = _outcomes(answerer, queries, choices, cancel)
-    for (place, *_), outcome in zip(queries, outcomes, strict=True):
-        key = rows[place][0].id
+    for (index, *_), outcome in zip(queries, outcomes, strict=True):
+        key = rows[index][0].id
         if isinstance(outcome, VQAError):
-            results[place] = error_row(key, outcome)
+            results[index] = error_row(key, outcome)
         else:
-            results[place] = {"id": key, **outcome}
-    return [results[place] for place in range(len(rows))]
+            results[index] = {"id": key, **outcome}
+    return [results[index] for index in range(len(rows))]
 
 
 def _outcomes(

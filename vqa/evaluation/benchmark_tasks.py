@@ -7,8 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vqa.errors import InputError
-from vqa.metrics import Metric
-from vqa.metrics import metric as metric_of
+from vqa.metrics import Metric, get_metric
 from vqa.utils.config import load_config
 
 _SHIPPED = Path(__file__).parent / "tasks"
@@ -42,7 +41,7 @@ class Task(BaseModel):
 
     def scored_by(self) -> Metric:
         """Return its metric."""
-        return metric_of(self.metric, self.profile)
+        return get_metric(self.metric, self.profile)
 
 
 def task_names() -> list[str]:

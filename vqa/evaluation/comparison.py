@@ -12,7 +12,7 @@ from vqa.data.example import Example
 from vqa.errors import InputError
 from vqa.evaluation.number_text import format_difference, interval_phrase
 from vqa.evaluation.predictions import Prediction, RowId
-from vqa.evaluation.scoring import check_ids, metric_items, prediction_texts
+from vqa.evaluation.scoring import check_ids, is_answered, metric_items, prediction_texts
 from vqa.evaluation.statistics import (
     PairedDifference,
     holm_correction,
@@ -127,7 +127,7 @@ def compare(
         for name, part in statistics.items()
     }
     unanswered = {
-        name: sum(row.id not in by_id or by_id[row.id].text is None for row in rows)
+        name: sum(not is_answered(row, by_id) for row in rows)
         for name, by_id in predictions.items()
     }
     base, *names = predictions
@@ -196,6 +196,6 @@ def _mcnemar(base: Array, other: Array) -> McNemar | None:
 
 
 def _changed(rows: Sequence[Example], change: Array) -> tuple[RowId, ...]:
-    """Ids of rows whose `change` [R] is below 0, the largest first."""
+    """List the ids of rows whose `change` [R] is below 0, the largest change first."""
     order = np.argsort(change, kind="stable")
     return tuple(rows[i].id for i in order[: int((change < 0).sum())])

@@ -16,7 +16,7 @@ BASELINES = {
 def format_value(name: str, value: float) -> str:
     """Write a metric's value of that name: `61.2 %`, or a plain number.
 
-    >>> amount("score", 0.6123), amount("mean_absolute_error", 1.5)
+    >>> format_value("score", 0.6123), format_value("mean_absolute_error", 1.5)
     ('61.2 %', '1.500')
     """
     return f"{value:.3f}" if name in PLAIN else f"{100 * value:.1f} %"
@@ -25,7 +25,7 @@ def format_value(name: str, value: float) -> str:
 def format_difference(name: str, value: float, sign: bool = False) -> str:
     """Write a difference of two values.
 
-    >>> points("score", 0.034, sign=True)
+    >>> format_difference("score", 0.034, sign=True)
     '+3.4 points'
     """
     return f"{_number(name, value, sign)} {'' if name in PLAIN else 'points'}".rstrip()
@@ -34,7 +34,7 @@ def format_difference(name: str, value: float, sign: bool = False) -> str:
 def format_interval(name: str, interval: tuple[float, float] | None, sign: bool = False) -> str:
     """Write an interval as a cell of a table; empty where there is none.
 
-    >>> interval("score", (0.1, 0.25))
+    >>> format_interval("score", (0.1, 0.25))
     '10.0 to 25.0'
     """
     return " to ".join(_number(name, value, sign) for value in interval) if interval else ""
@@ -43,7 +43,7 @@ def format_interval(name: str, interval: tuple[float, float] | None, sign: bool 
 def interval_phrase(name: str, interval: tuple[float, float] | None, sign: bool = False) -> str:
     """Write an interval for a sentence.
 
-    >>> between("score", (0.1, 0.25))
+    >>> interval_phrase("score", (0.1, 0.25))
     '95 %: 10.0 to 25.0'
     """
     text = format_interval(name, interval, sign)

@@ -37,7 +37,7 @@ _DEATHS = 3  # of workers with the same batch, or in the same place while they l
 _PATIENCE = 120.0  # seconds without any worker, after which the user gets a notice
 
 
-class Worker:
+class RayWorker:
     """What runs in each process of the cluster. Errors are returned, as they are to be raised."""
 
     def __init__(self, load: Load, folder: str, needed: str) -> None:
@@ -251,7 +251,7 @@ def ray_workers(
     """
     with ray_cluster(address, workers) as ray:
         share = share_out(ray.nodes(), workers, gpus)
-        actor = ray.remote(Worker).options(
+        actor = ray.remote(RayWorker).options(
             num_cpus=share.cpus, num_gpus=share.gpus, max_concurrency=_AT_ONCE,
             scheduling_strategy="SPREAD",
         )  # fmt: skip

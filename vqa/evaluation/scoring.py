@@ -165,8 +165,8 @@ def score(
         if others is not None:
             check_ids(rows, others)
             answerers[name] = prediction_texts(rows, others)
-            answered = [row for row in rows if _is_answered(row, predictions)]
-            if lacks := sum(not _is_answered(row, others) for row in answered):
+            answered = [row for row in rows if is_answered(row, predictions)]
+            if lacks := sum(not is_answered(row, others) for row in answered):
                 incomplete[name] = lacks
     items = {name: metric_items(rows, answers) for name, answers in answerers.items()}
     statistics = {name: metric.statistics(part) for name, part in items.items()}  # each [R, K]
@@ -196,7 +196,8 @@ def score(
     )
 
 
-def _is_answered(row: Example, predictions: Mapping[RowId, Prediction]) -> bool:
+def is_answered(row: Example, predictions: Mapping[RowId, Prediction]) -> bool:
+    """Return whether a row has a prediction that did not fail."""
     return row.id in predictions and predictions[row.id].text is not None
 
 

@@ -20,7 +20,7 @@ from vqa.utils.files import atomic_write, lock, write_jsonl
 from vqa.utils.json_files import read_object
 
 
-def parse(text: str) -> tuple[int, int]:
+def parse_shard(text: str) -> tuple[int, int]:
     """Read `i/n`, counted from 1. Raises InputError."""
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
     number, count = map(int, match.groups()) if match else (0, 0)
@@ -29,12 +29,12 @@ def parse(text: str) -> tuple[int, int]:
     return number, count
 
 
-def beside(out: Path, number: int, count: int) -> Path:
+def shard_path(out: Path, number: int, count: int) -> Path:
     """Return where one of several processes writes its part of `out`."""
     return Path(f"{out}.shard-{number}-of-{count}")
 
 
-def gather(out: Path, run: str) -> None:
+def merge_leftover_parts(out: Path, run: str) -> None:
     """Merge into `out` what several interrupted processes have left beside it.
 
     Only rows of this `run` (`run_fingerprint`), or `out` would mix two.

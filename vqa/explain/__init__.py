@@ -124,9 +124,9 @@ def check_answerer(answerer: Any, by: By) -> None:
             f"{answerer.name}: its attention cannot be read from here; explain with a model of "
             "this machine, or by occlusion where it can choose between answers."
         )
-    from vqa.explain.attention import check_weights
+    from vqa.explain.attention import check_attention_readable
 
-    check_weights(loaded)
+    check_attention_readable(loaded)
 
 
 def _side(answerer: Any) -> int:
@@ -161,5 +161,5 @@ def _attention(
         return _regions(answerer, pictures), maps
     from vqa.explain.attention import attention_maps
 
-    (hinted,) = answerer.with_hints([request])
+    (hinted,), _ = answerer.with_hints([request])
     return _regions(answerer, pictures), attention_maps(answerer.loaded, hinted, answer)

@@ -40,7 +40,7 @@ _LAYERS = (0.27, 0.8)  # shares of the depth; the first gather words, the last w
 _SPREAD = 1 / 8  # of a side
 
 
-def check_weights(loaded: LoadedModel) -> None:
+def check_attention_readable(loaded: LoadedModel) -> None:
     """Raise InputError for a model whose attention cannot be followed."""
     if getattr(loaded.model, "is_quantized", False):
         raise InputError(
@@ -59,10 +59,10 @@ def attention_maps(loaded: LoadedModel, request: Request, answer: str) -> list[V
     """Compute how much the answer rests on attention to each cell: [rows, columns] per picture.
 
     The model runs once, forward and backward, in float32 and beside the engine. Raises InputError
-    where `check_weights` does and where conversation and answer do not fit into the context, and
-    NotFiniteError where the numbers are not finite in float32 either.
+    where `check_attention_readable` does and where conversation and answer do not fit into the
+    context, and NotFiniteError where the numbers are not finite in float32 either.
     """
-    check_weights(loaded)
+    check_attention_readable(loaded)
     processor: Any = loaded.processor
     prompt = encode_request(processor, request, ImageFingerprints())
     choice = encode_choice(processor, request, prompt, answer)

@@ -41,7 +41,7 @@ class FaithfulnessScores:
 
     @property
     def better_than_random(self) -> bool:
-        """Whether insertion less deletion is above that of every random map."""
+        """Return whether insertion less deletion is above that of every random map."""
         return self.insertion - self.deletion > self.best_random
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqa.answering import Answer, Request, Seconds
+from vqa.engine.completion import in_one_piece
 from vqa.engine.image_tokens import ImageTokenCache, encoder_view
 from vqa.engine.prompt import ImageFingerprints
 from vqa.engine.sampling import Sampler, sample_tokens
@@ -31,21 +32,21 @@ if TYPE_CHECKING:
 
     from vqa.fusion.storage import LoadedFusion
 
+_IMAGE_BYTES = 256 << 20  # of the cached states of pictures
+
 
 class FusionAnswerer:
     """An `Answerer` that classifies: each answer is one of the model's `AnswerVocabulary`.
 
     It reads the last question of a conversation and its last picture. Earlier questions, answers
     and pictures and the system message are ignored, and so are `max_new_tokens` (an answer is a
-    whole) and cancelling within an answer. The states of pictures are cached, up to
-    `feature_bytes`: the next question about one runs no encoder. Any thread may call it; calls
-    take turns.
+    whole) and cancelling within an answer. The states of pictures are cached: the
+    next question about one runs no encoder. Any thread may call it; calls take turns.
     """
 
-    def __init__(
-        self, loaded: LoadedFusion, *, max_batch: int = 32, feature_bytes: int = 256 << 20
-    ) -> None:
+    def __init__(self, loaded: LoadedFusion, *, max_batch: int = 32) -> None:
         self.name = loaded.name
+        self.dtype = "float32"
         self._loaded = loaded
         self.stats = EngineStats()
         self._model = loaded.model
@@ -57,7 +58,7 @@ class FusionAnswerer:
         self._patch_size = encoder_spec(loaded.model.model.vision_tower.config).patch_size
         processor: Any = SimpleNamespace(image_processor=loaded.image_processor)
         model: Any = loaded.model
-        self._image_tokens = ImageTokenCache(model, processor, self.stats, feature_bytes)
+        self._image_tokens = ImageTokenCache(model, processor, self.stats, _IMAGE_BYTES)
         self._lock = threading.Lock()
 
     @property
@@ -114,9 +115,7 @@ class FusionAnswerer:
     ) -> Iterator[str | Answer]:
         """Yield the answer's text, in one piece, and last the `Answer`."""
         (answer,) = self.answer([request], cancel)
-        if answer.text:
-            yield answer.text
-        yield answer
+        yield from in_one_piece(answer)
 
     def score_choices(
         self, requests: Sequence[Request], choices: Sequence[Sequence[str]]

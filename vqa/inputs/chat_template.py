@@ -71,7 +71,7 @@ class Codec:
 
 
 def takes_list(processor: Any, codec: Codec) -> bool:
-    """Tell whether the template takes lists of parts; templates of text models take strings."""
+    """Return whether the template takes lists of parts; templates of text models take strings."""
     probe = (MessageShape("user", 1),)
     problems = []
     for codec.as_list in (True, False):
@@ -89,7 +89,7 @@ def takes_list(processor: Any, codec: Codec) -> bool:
 
 
 def keeps_order(processor: Any, codec: Codec) -> bool:
-    """Tell whether the template writes a picture where it stands among the texts of a message.
+    """Return whether the template writes a picture where it stands among the texts of a message.
 
     Most of LLaVA's write all pictures and then all texts.
     """
@@ -174,7 +174,7 @@ def _render(
 
 
 def is_bundled(template: str) -> bool:
-    """Tell whether a template is one that this package wrote."""
+    """Return whether a template is one that this package wrote."""
     return hashlib.sha256(template.encode(errors="replace")).hexdigest() in _BUNDLED
 
 

@@ -260,7 +260,7 @@ def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
 
 
 def _ends_early(head: bytes, size: int, message: str) -> bool:
-    """Tell whether a file of `size` bytes that failed with `message` was cut off."""
+    """Return whether a file of `size` bytes that failed with `message` was cut off."""
     if head.startswith(b"RIFF"):
         return int.from_bytes(head[4:8], "little") + 8 > size
     if head[:4] in (b"II*\0", b"MM\0*"):  # the directory of a TIFF often stands at the end

@@ -188,7 +188,7 @@ class _SentinelTokenizer:
         return getattr(self._tokenizer, name)
 
     def wrote(self, input_ids: Any) -> bool:
-        """Tell whether the ids [B, L] that a processor returns are those that it got from here."""
+        """Return whether the ids [B, L] that a processor returns are those that came from here."""
         return input_ids is not None and self._padded(self._ids, self._pad) == input_ids.tolist()
 
     def __call__(self, text: str | Sequence[str], **options: Any) -> BatchEncoding:

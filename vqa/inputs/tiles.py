@@ -38,7 +38,7 @@ def grid_pinpoints(tiles: int, pixels: tuple[int, int]) -> list[list[int]]:
 
 
 def has_tiles(image_processor: Any) -> bool:
-    """Tell whether a model's large pictures are cut into tiles."""
+    """Return whether a model's large pictures are cut into tiles."""
     return bool(getattr(image_processor, GRID_PINPOINTS, None))
 
 

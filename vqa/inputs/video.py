@@ -59,7 +59,7 @@ class Frame:
 
 
 def is_video(source: Source) -> bool:
-    """Tell whether a file, or the content of one, is a video: MP4, MOV, WebM, Matroska or AVI.
+    """Return whether a file, or the content of one, is a video: MP4, MOV, WebM, Matroska or AVI.
 
     Animated GIF and WebP are pictures. What cannot be read is no video: `load_image` says why.
     """

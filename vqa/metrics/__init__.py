@@ -29,7 +29,7 @@ from vqa.metrics import (
 )
 from vqa.metrics.metric import Item, Metric
 
-__all__ = ["METRICS", "PROFILES", "Item", "Metric", "metric"]
+__all__ = ["METRICS", "PROFILES", "Item", "Metric", "get_metric"]
 
 _BY_NAME = {
     "vqa_accuracy": vqa_accuracy.PROFILES,
@@ -52,7 +52,7 @@ METRICS = tuple(_BY_NAME)
 PROFILES = ("official", "lmms-eval", "vlmevalkit")
 
 
-def metric(name: str, profile: str = "official") -> Metric:
+def get_metric(name: str, profile: str = "official") -> Metric:
     """Return the metric of that name with the rules of that profile.
 
     Raises InputError with the names there are, and for a profile whose rules for this metric are

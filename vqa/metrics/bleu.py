@@ -25,15 +25,6 @@ _APOSTROPHE = re.compile("['`\u2019]")
 _ORDER = 4
 
 
-def corpus_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Compute BLEU-4 of all predictions together, from 0 to 1; the number of references may differ.
-
-    N-grams are counted over the corpus: it is not the mean of `sentence_bleu`.
-    """
-    counts = [ngram_counts(p, texts) for p, texts in zip(predictions, references, strict=True)]
-    return combined(np.sum(counts, axis=0)) if counts else 0.0
-
-
 def sentence_bleu(prediction: str, references: Sequence[str]) -> float:
     """Compute BLEU of one prediction, from 0 to 1; n-grams longer than it are left out."""
     return combined(ngram_counts(prediction, references), effective_order=True)

@@ -163,7 +163,7 @@ def _is_ruled_out(match: re.Match[str], text: str) -> bool:
 
 
 def _is_word(match: re.Match[str], text: str, choices: Sequence[str]) -> bool:
-    """Whether the letter is the article or the pronoun."""
+    """Return whether the letter is the article or the pronoun."""
     letter, end = _letter(match), match.end()
     before, _, mark = text[max(0, end - _NEAR) : end].rpartition(letter)
     if letter not in "AaIi" or mark or (letter.isupper() and _NAMED.search(before)):
@@ -176,7 +176,7 @@ def _is_word(match: re.Match[str], text: str, choices: Sequence[str]) -> bool:
 
 
 def _begins_with_own_text(letter: str, text: str, at: int, choices: Sequence[str]) -> bool:
-    """Whether at this place behind a letter the text of its choice begins."""
+    """Return whether at this place behind a letter the text of its choice begins."""
     place = _place(letter, len(choices))
     own = " ".join(choices[place].casefold().split()) if place is not None else ""
     rest = text[at : at + len(own) + _NEAR]

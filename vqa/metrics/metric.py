@@ -66,7 +66,10 @@ def mean_metric(
 def mean_of_rows(
     name: str, rows: Callable[[Sequence[Item]], Array], explain: Callable[[Item], list[str]]
 ) -> Metric:
-    """Make the same for rows that are scored together: one's score depends on the others."""
+    """Make a metric whose only value is the mean of row scores.
+
+    A row's score depends on the other rows.
+    """
 
     def statistics(items: Sequence[Item]) -> Array:
         scores = rows(items)

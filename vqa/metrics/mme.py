@@ -64,7 +64,7 @@ def expected(item: Item) -> str:
 
 
 def is_right(item: Item, profile: str = "official") -> bool:
-    """Whether the prediction says what is right."""
+    """Return whether the prediction says what is right."""
     return _READERS[profile](item.prediction) == expected(item)
 
 

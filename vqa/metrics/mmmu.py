@@ -92,7 +92,7 @@ def _forms(text: str) -> list[str | float]:
 
 
 def free_match(prediction: str, answers: Sequence[str]) -> bool:
-    """Whether a candidate of the prediction contains an answer, or is the same number."""
+    """Return whether a candidate of the prediction contains an answer, or is the same number."""
     wanted = [form for answer in answers for form in _forms(answer)]
     texts = [form for form in wanted if isinstance(form, str)]
     return any(

@@ -44,7 +44,7 @@ _NAMES = (
 
 
 def official(text: str) -> bool | None:
-    """Whether a prediction says yes, after the official rules; None for an empty one."""
+    """Return whether a prediction says yes, after the official rules; None for an empty one."""
     if not text.strip():
         return None
     words = text.split(".")[0].replace(",", "").split(" ")
@@ -52,12 +52,12 @@ def official(text: str) -> bool | None:
 
 
 def exactly(text: str) -> bool | None:
-    """Whether a prediction is exactly yes (lmms-eval); None if it is neither yes nor no."""
+    """Return whether a prediction is exactly yes (lmms-eval); None if it is neither yes nor no."""
     return {"yes": True, "no": False}.get(text.strip().lower())
 
 
 def either_word(text: str) -> bool | None:
-    """Whether the word yes is there and no is not (vlmevalkit); None for both or neither."""
+    """Return whether the word yes is there and no is not (vlmevalkit); None for both or neither."""
     marks_gone = dict(steps(text.lower(), "vlmevalkit"))["periods"]
     words = {"yes", "no"} & set(marks_gone.split())
     return "yes" in words if len(words) == 1 else None
@@ -71,7 +71,7 @@ _READERS: dict[str, Callable[[str], bool | None]] = {
 
 
 def expected(item: Item) -> bool:
-    """Whether yes is right. Raises InputError where the answers do not say so."""
+    """Return whether yes is right. Raises InputError where the answers do not say so."""
     answers = {answer.strip().lower().rstrip(".") for answer in item.answers}
     if len(answers) != 1 or not answers <= {"yes", "no"}:
         raise InputError(

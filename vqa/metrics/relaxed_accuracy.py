@@ -30,7 +30,7 @@ def relaxed_accuracy(prediction: str, answers: Sequence[str], profile: str = "of
 
 
 def relaxed_equal(prediction: str, answer: str) -> bool:
-    """Whether the prediction is within 5 % of the answer, or the same text."""
+    """Return whether the prediction is within 5 % of the answer, or the same text."""
     value, target = number(prediction), number(answer)
     if value is not None and target:
         return abs(value - target) / abs(target) <= TOLERANCE

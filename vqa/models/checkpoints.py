@@ -23,7 +23,9 @@ from vqa.models.encoders import encoder_spec  # its import registers the timm to
 from vqa.models.hub_layout import TensorNames
 from vqa.models.llava import ModuleReport, check_image_tokens, compose, load_config, module_report
 from vqa.models.memory import check_memory
-from vqa.models.model_files import HINT_SETTINGS, is_dual_encoder, is_fusion, load_pretrained
+from vqa.models.model_files import (
+    EMBEDDED_NAMES, HINT_SETTINGS, is_dual_encoder, is_fusion, load_pretrained,
+)  # fmt: skip
 from vqa.models.name_classifier import (
     HintSettings,
     NameClassifier,
@@ -36,7 +38,6 @@ from vqa.utils.files import atomic_write
 from vqa.utils.json_files import read_object
 
 _RECORD = "vqa.json"
-_SHIPPED = ("embedded", "embedded/base")
 _LONGEST_NAME = 1000  # characters, of a directory or hub id
 # files beside the weights that change answers; `config.json` is in the fingerprint of the weights
 _SETTINGS = {
@@ -69,9 +70,14 @@ class LoadedModel:
 
     @property
     def is_llava(self) -> bool:
-        """Tell whether the own engine runs it; Pixtral is a LLaVA too, but for its processor."""
+        """Return whether the own engine runs it; Pixtral is a LLaVA too, but for its processor."""
         own = isinstance(self.model, LlavaForConditionalGeneration)
         return own and isinstance(self.processor, LlavaProcessor)
+
+    @property
+    def dtype(self) -> str:
+        """The type of its weights, as "bfloat16"."""
+        return str(self.model.dtype).removeprefix("torch.")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -112,7 +118,7 @@ def load(
     if adapter is None and is_adapter(name):
         name, adapter = base_of(name), name
     check_options(device, quantize)  # before anything is read
-    if runs.has_trained(name):
+    if runs.is_checkpoint_without_adapter(name):
         return load_trained(name, load, device, dtype, quantize)
     source = resolve_source(name)
     trial = try_tokenizer(name, source)
@@ -204,7 +210,7 @@ def load_config_and_processor(name: str) -> tuple[Any, LlavaProcessor]:
     """Load the config and the processor of what `load` would load, without its weights."""
     if is_adapter(name):
         name = base_of(name)
-    name = runs.start_of(name)
+    name = runs.starting_model(name)
     source = resolve_source(name)
     trial = try_tokenizer(name, source)
     config = _llava_config(source, name)
@@ -213,7 +219,7 @@ def load_config_and_processor(name: str) -> tuple[Any, LlavaProcessor]:
 
 def resolve_source(name: str) -> str:
     """Return the directory or hub id behind a name; `embedded` is made on first use."""
-    if name in _SHIPPED:
+    if name in EMBEDDED_NAMES:
         from vqa.models.bundled import embedded
 
         return str(embedded.model_directory() if name == "embedded" else embedded.base_directory())
@@ -222,11 +228,11 @@ def resolve_source(name: str) -> str:
 
 def absolute_name(name: str) -> str:
     """Return a name that holds in any working directory: of a directory its absolute path."""
-    return str(Path(name).resolve()) if name not in _SHIPPED and Path(name).is_dir() else name
+    return str(Path(name).resolve()) if name not in EMBEDDED_NAMES and Path(name).is_dir() else name
 
 
 def is_adapter(name: str) -> bool:
-    """Tell whether `name` is a directory with a peft adapter, as a fine-tuning run is."""
+    """Return whether `name` is a directory with a peft adapter, as a fine-tuning run is."""
     return (Path(runs.resolve_weights(name)) / "adapter_config.json").is_file()
 
 
@@ -256,7 +262,7 @@ def record_base(adapter: str | Path, base: str, identity: str | None = None) -> 
 
 
 def identity_of(name: str) -> str:
-    """Fingerprint of the weights behind a name."""
+    """Return the fingerprint of the weights behind a name."""
     return _identity(resolve_source(name))
 
 
@@ -323,7 +329,7 @@ def _llava_config(source: str, name: str) -> Any:
 
 def try_tokenizer(name: str, source: str) -> sandbox.TokenizerCheck | None:
     """Begin to try out a tokenizer that did not come with this package."""
-    if name in _SHIPPED or not (Path(source) / "tokenizer.json").is_file():
+    if name in EMBEDDED_NAMES or not (Path(source) / "tokenizer.json").is_file():
         return None
     return sandbox.TokenizerCheck(Path(source) / "tokenizer.json")
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import psutil
 import torch
-from accelerate import init_empty_weights
-from transformers import AutoModelForImageTextToText
 
 from vqa.errors import InputError
+from vqa.models.memory import model_on_meta, weight_bytes
 
 _NAMES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 _HALF = (torch.float16, torch.bfloat16)
@@ -74,15 +73,14 @@ def _on_cpu(device: str) -> bool:
 
 
 def fast_bfloat16() -> bool:
-    """Tell whether oneDNN has products of bfloat16 for this CPU."""
+    """Return whether oneDNN has products of bfloat16 for this CPU."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _fits(config: Any) -> bool:
     try:
-        with init_empty_weights():
-            model = AutoModelForImageTextToText._model_mapping[type(config)](config)
-    except Exception:  # a stranger's config may fail anywhere: to load it says how
+        model = model_on_meta("", config)
+    except InputError:  # to load it says how
         return True
-    size = 4 * sum(parameter.numel() for parameter in model.parameters())
+    size = weight_bytes(model, torch.float32, None)
     return bool(size < _SHARE_OF_MEMORY * psutil.virtual_memory().available)

@@ -11,7 +11,7 @@ from vqa.errors import VQAError
 
 
 def is_finite(values: Tensor) -> bool:
-    """Tell whether no value is NaN or infinite; quantized or meta tensors are finite."""
+    """Return whether no value is NaN or infinite; quantized or meta tensors are finite."""
     if values.is_meta or not values.is_floating_point():
         return True
     if values.element_size() == 1:  # torch has no reductions of 8-bit floats

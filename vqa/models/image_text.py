@@ -6,7 +6,6 @@ LLaVA 1.5's kind is loaded by `vqa.models.checkpoints` for the own engine.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from vqa.models import checkpoints, runs
 from vqa.models.checkpoints import LoadedModel
 from vqa.models.devices import dtype_of
 from vqa.models.memory import check_memory
-from vqa.models.model_files import FUSION, load_pretrained
+from vqa.models.model_files import EMBEDDED_NAMES, FUSION, load_pretrained
 from vqa.models.weights import Quantize, check_ends, check_options, load_weights, stored_parameters
 from vqa.utils import sandbox
 from vqa.utils.json_files import read_object
@@ -35,12 +34,15 @@ _PLAIN_TEMPLATE = (
 )
 
 
-def is_other_kind(name: str) -> bool:
-    """Tell whether a name is that of a model for this module; loads its config at most."""
+def is_other_vlm(name: str) -> bool:
+    """Return whether `name` is a vision-language model of another architecture than LLaVA 1.5.
+
+    Its config is read at most.
+    """
     if checkpoints.is_adapter(name):
         name = checkpoints.base_of(name)
-    name = runs.start_of(name)
-    if name in ("embedded", "embedded/base"):
+    name = runs.starting_model(name)
+    if name in EMBEDDED_NAMES:
         return False
     directory = Path(runs.resolve_weights(name))
     try:
@@ -57,14 +59,35 @@ def is_other_kind(name: str) -> bool:
     return config.get("model_type") not in ("llava", FUSION) or pixtral
 
 
-def loader_of(name: str) -> Any:
-    """Return the module that loads a model of that name: this one, or `checkpoints`."""
-    return sys.modules[__name__] if is_other_kind(name) else checkpoints
+def load_any(
+    name: str,
+    *,
+    adapter: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: Quantize | None = None,
+    merge: bool = True,
+) -> LoadedModel:
+    """Load a model of LLaVA's kind by `checkpoints.load`, any other by `load`."""
+    loader = load if is_other_vlm(name) else checkpoints.load
+    return loader(name, adapter=adapter, device=device, dtype=dtype, quantize=quantize, merge=merge)
+
+
+def load_any_config_and_processor(name: str) -> tuple[Any, Any]:
+    """Load the config and the processor of what `load_any` would load, without its weights."""
+    if is_other_vlm(name):
+        return load_config_and_processor(name)
+    return checkpoints.load_config_and_processor(name)
+
+
+def save_any(loaded: LoadedModel, directory: str | Path) -> None:
+    """Write what `load_any` has loaded, so that it loads the same from there."""
+    (checkpoints.save if loaded.is_llava else save)(loaded, directory)
 
 
 def stored_type(name: str) -> str:
     """Return the type of the weights in the files of any model, or of an adapter's base."""
-    config, _ = loader_of(name).load_config_and_processor(name)
+    config, _ = load_any_config_and_processor(name)
     stored = config.dtype or config.get_text_config().dtype or "float32"
     return str(stored).removeprefix("torch.")
 
@@ -85,7 +108,7 @@ def load(
     if adapter is None and checkpoints.is_adapter(name):
         name, adapter = checkpoints.base_of(name), name
     check_options(device, quantize)
-    if runs.has_trained(name):
+    if runs.is_checkpoint_without_adapter(name):
         return checkpoints.load_trained(name, load, device, dtype, quantize)
     trial = checkpoints.try_tokenizer(name, name)
     config = _config(name)
@@ -108,7 +131,7 @@ def load_config_and_processor(name: str) -> tuple[Any, Any]:
     """Load the config and the processor of what `load` would load, without its weights."""
     if checkpoints.is_adapter(name):
         name = checkpoints.base_of(name)
-    name = runs.start_of(name)
+    name = runs.starting_model(name)
     trial = checkpoints.try_tokenizer(name, name)
     return _config(name), _load_processor(name, trial)
 

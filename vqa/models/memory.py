@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModelForImageTextToText
 
 from vqa.errors import InputError, error_line
-from vqa.models.submodules import beside, submodules
+from vqa.models.submodules import sibling_modules, submodules
 
 # Bytes of a weight of the language model's linear layers under bitsandbytes, scales included.
 _QUANTIZED = {"4bit": 0.56, "8bit": 1.02}
@@ -54,7 +54,7 @@ def check_memory(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that a device, or the CPU, has no memory left."""
+    """Return whether an error says that a device, or the CPU, has no memory left."""
     # torch has no error of its own for a CPU and a Mac's accelerator
     words = ("DefaultCPUAllocator", "MPS backend out of memory")
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -78,7 +78,7 @@ def weight_bytes(model: Any, dtype: torch.dtype, quantize: str | None) -> int:
 
 def unquantized_modules(model: Any) -> list[str]:
     """Name the modules beside a model's language model, which quantization leaves as they are."""
-    return beside(model, submodules(model).language)
+    return sibling_modules(model, submodules(model).language)
 
 
 def model_on_meta(name: str, config: Any) -> Any:

@@ -1,6 +1,7 @@
 """The files of a model's directory, checked before a library opens them, and the way to load them.
 
-None is a pipe or a device or larger than its kind ever is, JSON is plain, weights lie inside.
+No file may be a pipe or a device, or larger than files of its kind ever are; JSON must be plain,
+and weights must lie inside the directory.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from vqa.utils.config_sizes import check_config, check_preprocessor
 from vqa.utils.json_files import OBJECT_BYTES, check_file, read_object
 
 T = TypeVar("T")
+
+EMBEDDED_NAMES = ("embedded", "embedded/base")  # models that are made, not looked up
 
 # `model_type` in the config.json of models that are not LLaVA
 FUSION = "vqa_fusion"
@@ -47,6 +50,11 @@ _OTHERS = {
 }
 _INDEX_BYTES = 64 * _MB
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+
+
+def holds_model(directory: Path) -> bool:
+    """Return whether a directory has the config of a model or of an adapter."""
+    return any((directory / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
 def check_directory(directory: Path) -> None:
@@ -102,7 +110,7 @@ def weight_files(directory: Path) -> Iterator[Path]:
 
 
 def _is_inside(path: Path, directory: Path) -> bool:
-    """Tell whether a file lies in a directory, or beside it as in a snapshot of the hub's cache."""
+    """Return whether a file lies in a directory, or beside it as in a snapshot of the hub cache."""
     directory = directory.resolve()
     allowed = {directory}
     if directory.parent.name == "snapshots":

@@ -118,7 +118,7 @@ def class_names(count: int) -> list[str]:
 
 
 def has_hints(sources: Sequence[str]) -> bool:
-    """Tell whether a model, or its adapter, was trained with hints; `sources` are directories."""
+    """Return whether a model, or its adapter, was trained with hints; `sources` are directories."""
     return _first_file(sources, HINT_SETTINGS) is not None
 
 

@@ -47,14 +47,17 @@ def resolve_weights(name: str) -> str:
     )
 
 
-def has_trained(name: str) -> bool:
-    """Tell whether the weights of `name` are a checkpoint of a run without an adapter."""
+def is_checkpoint_without_adapter(name: str) -> bool:
+    """Return whether the weights of `name` are a checkpoint of a run without an adapter."""
     return (Path(resolve_weights(name)) / TRAINED).is_file()
 
 
-def start_of(name: str) -> str:
-    """Return the model that such a checkpoint began with; any other name as it is."""
-    if not has_trained(name):
+def starting_model(name: str) -> str:
+    """Return the model that a run without an adapter started from, where `name` is its checkpoint.
+
+    Any other name is returned unchanged.
+    """
+    if not is_checkpoint_without_adapter(name):
         return name
     settings = (record_of(resolve_weights(name)) or {}).get("settings", {})
     return str(settings.get("model", name))

@@ -33,16 +33,16 @@ def submodules(model: Any) -> Submodules:
     encoders = [paths.get(id(model.get_encoder(what))) for what in ("image", "audio")]
     vision = encoders[0] or None
     heads = tuple(path for path in (paths.get(id(head)),) if path)
-    joining = [path for path in beside(model, language) if path not in (*encoders, *heads)]
+    joining = [path for path in sibling_modules(model, language) if path not in (*encoders, *heads)]
     if not joining and vision:
         encoder = model.get_submodule(vision)
         inside = getattr(encoder, "original_module", encoder).named_children()  # as peft wraps it
         joining = [f"{vision}.{name}" for name, _ in inside if "merger" in name]
-    projector = [inner for path in joining for inner in _callable(model, path)]
+    projector = [inner for path in joining for inner in _expand_module_list(model, path)]
     return Submodules(language, vision, tuple(projector), heads)
 
 
-def beside(model: nn.Module, path: str) -> list[str]:
+def sibling_modules(model: nn.Module, path: str) -> list[str]:
     """List the paths of the modules beside that at `path`, and beside those that hold it."""
     paths, parent, prefix = [], model, ""
     for part in path.split("."):
@@ -51,8 +51,8 @@ def beside(model: nn.Module, path: str) -> list[str]:
     return paths
 
 
-def _callable(model: nn.Module, path: str) -> list[str]:
-    """List a module, or those in it where it is a list."""
+def _expand_module_list(model: nn.Module, path: str) -> list[str]:
+    """Return the paths of the modules in a ModuleList; of any other module its own."""
     module = model.get_submodule(path)
     if isinstance(module, nn.ModuleList):
         return [f"{path}.{name}" for name, _ in module.named_children()]

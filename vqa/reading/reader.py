@@ -23,7 +23,7 @@ from vqa.utils.lru import LRUCache
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_READING = 3  # part of what caches compare: raise it when pictures are read in another way
+_READING_VERSION = 3  # part of what caches compare: raise it when pictures are read in another way
 _SEARCHED = 1000 * 750  # pixels in which lines are searched; they are read at full size
 _GLANCE = _SEARCHED // 4  # of the look whether there is any text: a quarter of that time
 LARGEST_SIDE = 2000  # pixels of the longer side that are read
@@ -78,7 +78,7 @@ class TextReader:
     @cached_property
     def identity(self) -> str:
         """What the blocks depend on, apart from the pictures."""
-        return f"{self.mode}/{importlib.metadata.version('rapidocr')}/{_READING}"
+        return f"{self.mode}/{importlib.metadata.version('rapidocr')}/{_READING_VERSION}"
 
     def read(self, picture: Image) -> tuple[TextLine, ...]:
         """Read the lines of a picture, in no order. At most `MOST_LINES`.
@@ -178,8 +178,8 @@ class TextReader:
         return engine  # whose detector is loaded, so that its size can be set
 
 
-def rows_that_matter(lines: Sequence[TextLine], most: int = _BLOCK) -> list[str]:
-    """Choose the lines that fit into `most` characters and write them as rows in reading order.
+def rows_that_matter(lines: Sequence[TextLine]) -> list[str]:
+    """Choose the lines that fit into a block of hints and write them as rows in reading order.
 
     The largest letters come first, and numbers before words of the same size: a shop's name and a
     total go before what is printed small around them.
@@ -192,10 +192,10 @@ def rows_that_matter(lines: Sequence[TextLine], most: int = _BLOCK) -> list[str]
 
     for line in sorted(lines, key=weight, reverse=True):
         length += len(line.text) + len(_CELLS)
-        if length > most and chosen:
+        if length > _BLOCK and chosen:
             break
         chosen.append(line)
-    return [_CELLS.join(line.text for line in row)[:most] for row in reading_order(chosen)]
+    return [_CELLS.join(line.text for line in row)[:_BLOCK] for row in reading_order(chosen)]
 
 
 def most_likely_line(lines: Sequence[TextLine]) -> str:

@@ -49,7 +49,7 @@ class ApiKeys:
         return cls([key for _, key in keys])
 
     def has(self, key: str) -> bool:
-        """Tell whether a key is one of them."""
+        """Return whether a key is one of them."""
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
         matches = [hmac.compare_digest(digest, own) for own in self._digests]
         return any(matches)  # of all: no early end
@@ -94,7 +94,7 @@ class Access:
         return scheme.lower() == "bearer" and self._keys.has(key.strip())
 
     def _is_own(self, scope: Scope, headers: Headers) -> bool:
-        """Tell whether no web page asks, but a program or a page of this server itself."""
+        """Return whether no web page asks, but a program or a page of this server itself."""
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if len(hosts) != 1 or not self._hosts.has(hosts[0]):
             return False

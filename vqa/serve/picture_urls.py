@@ -101,7 +101,7 @@ _SAFE = str.maketrans("-_", "+/", " \r\n\t")  # the alphabet of URLs, and lines 
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address belongs to the internet, and leads nowhere else.
+    """Return whether an IP address belongs to the internet, and leads nowhere else.
 
     Those that carry an IPv4 address (mapped, compatible, NAT64, 6to4, Teredo) are not: a gateway
     would unpack a private one. Nor are those that were once private to a site (fec0::/10).

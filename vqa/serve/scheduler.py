@@ -87,7 +87,7 @@ class Scheduler:
 
     @property
     def ready(self) -> bool:
-        """Tell whether requests are taken and answered."""
+        """Return whether requests are taken and answered."""
         return not self._closed and self._thread.is_alive()
 
     def submit(self, model: str, request: Request, emit: Callable[[Event], None]) -> int:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vqa.answering import Request
 from vqa.errors import InputError
@@ -14,7 +13,7 @@ from vqa.models import checkpoints
 from vqa.models.checkpoints import LoadedModel
 from vqa.models.devices import dtype_named
 from vqa.models.finite import check_weights
-from vqa.models.image_text import loader_of, stored_type
+from vqa.models.image_text import load_any, save_any, stored_type
 from vqa.models.runs import stable_adapter
 from vqa.models.weights import Quantize
 from vqa.tools.continuations import (
@@ -54,24 +53,22 @@ def merge(run: str, out: str | Path, dtype: str = "auto") -> MergeReport:
     base = checkpoints.base_of(run)
     quantize = _quantized(Path(run))
     requests = requests_of(run)
-    loader = loader_of(base)
     stored = stored_type(base) if dtype == "auto" else dtype
     # one model at a time: they may be large
     with atomic_directory(out) as directory, stable_adapter(run) as adapter:
-        trained = loader.load(base, adapter=adapter, dtype="float32", merge=False)
+        trained = load_any(base, adapter=adapter, dtype="float32", merge=False)
         before = _measure(trained, requests)
         del trained
-        exact = _write(loader, base, adapter, stored, directory, before, requests)
+        exact = _write(base, adapter, stored, directory, before, requests)
         if quantize is not None:
-            trained = loader.load(base, adapter=adapter, dtype="float32", quantize=quantize)
+            trained = load_any(base, adapter=adapter, dtype="float32", quantize=quantize)
             before = _measure(trained, requests)
             del trained
-        after = _measure(loader.load(str(directory), dtype=stored), requests)
+        after = _measure(load_any(str(directory), dtype=stored), requests)
     return MergeReport(base, stored, quantize, exact, difference(before, after))
 
 
 def _write(
-    loader: Any,
     base: str,
     run: str,
     dtype: str,
@@ -79,11 +76,11 @@ def _write(
     before: Sequence[Continuation],
     requests: Sequence[Request],
 ) -> Difference:
-    loaded = loader.load(base, adapter=run, dtype="float32")
+    loaded = load_any(base, adapter=run, dtype="float32")
     exact = difference(before, _measure(loaded, requests))
     loaded.model.to(dtype_named(dtype))
     check_weights(loaded.model.named_parameters(), f"too large for {dtype}; give `dtype` float32")
-    loader.save(loaded, directory)
+    save_any(loaded, directory)
     return exact
 
 

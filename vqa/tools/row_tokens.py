@@ -11,7 +11,7 @@ from vqa.data.encoding import encode_row, open_or_blank, row_mask, stand_ins, to
 from vqa.data.example import Example
 from vqa.inputs.processor_inputs import prepare_inputs
 from vqa.inputs.prompts import EncodedPrompt, encode
-from vqa.models import checkpoints, image_text
+from vqa.models.image_text import is_other_vlm, load_any_config_and_processor
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,8 @@ class RowTokenizer:
 
 def row_tokenizer(model: str) -> RowTokenizer:
     """Make what encodes rows for the model of that name; its weights are not loaded."""
-    loader = image_text.loader_of(model)
-    config, processor = loader.load_config_and_processor(model)
-    of_llava = loader is checkpoints
+    of_llava = not is_other_vlm(model)
+    config, processor = load_any_config_and_processor(model)
     image = None if of_llava else getattr(config, "image_token_id", None)
     return RowTokenizer(
         processor,

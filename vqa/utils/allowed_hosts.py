@@ -38,7 +38,7 @@ class AllowedHosts:
         self._local = local
 
     def has(self, host: str) -> bool:
-        """Tell whether `host`, the header of a request, is one of them; its port does not matter.
+        """Return whether `host`, the header of a request, is one of them; its port does not matter.
 
         A tunnel or a container may listen on another port, and no page can choose this header.
         """
@@ -49,7 +49,7 @@ class AllowedHosts:
         return name in self._names or (not self._local and _is_numeric(name))
 
     def is_own_origin(self, origin: str, scheme: str, host: str) -> bool:
-        """Tell whether `origin` is what was asked for at `host`: the same name and port."""
+        """Return whether `origin` is what was asked for at `host`: the same name and port."""
         parts = _ORIGIN.fullmatch(origin.lower())
         if parts is None:  # `null`, of a page without an address, too
             return False

@@ -122,7 +122,7 @@ def _problems(
 
 
 def _is_overridden(key: str, overridden: set[str]) -> bool:
-    """Tell whether an override has set `key`, what it lies in, or what lies in it."""
+    """Return whether an override has set `key`, what it lies in, or what lies in it."""
     return any(
         f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
         for other in overridden

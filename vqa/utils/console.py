@@ -52,7 +52,7 @@ def duration(hours: float) -> str:
     return counted(round(seconds / 60), "minute") if seconds < 5400 else f"{hours:.1f} hours"
 
 
-def first_few(keys: Iterable[object], most: int = 5) -> str:
-    """Write the first few ids, then an ellipsis where there are more."""
-    first = [one_line(repr(key), 60) for key in islice(keys, most + 1)]
-    return ", ".join([*first[:most], "..."] if len(first) > most else first)
+def first_few(keys: Iterable[object]) -> str:
+    """Write the first five ids, then an ellipsis where there are more."""
+    first = [one_line(repr(key), 60) for key in islice(keys, 6)]
+    return ", ".join([*first[:5], "..."] if len(first) > 5 else first)

@@ -113,7 +113,7 @@ def _allocate(number: int, size: int) -> None:
 
 
 def _about(error: Exception, path: Path) -> bool:
-    """Tell whether an error may be about `path`: it names no file, or one beside or below it."""
+    """Return whether an error may be about `path`: it names no file, or one beside or below it."""
     name = getattr(error, "filename", None)
     if not isinstance(name, str | os.PathLike):
         return True

@@ -221,7 +221,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_torn(line: bytes) -> bool:
-    """Tell whether a line is the beginning of an object, the rest of which was never written."""
+    """Return whether a line is the beginning of an object, the rest of which was never written."""
     text = line.decode("utf-8", "replace").lstrip()
     if line.endswith(b"\n") or not text.startswith("{"):
         return False

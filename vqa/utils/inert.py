@@ -45,7 +45,7 @@ def cell(text: str) -> str:
 
 
 def is_formula(text: str) -> bool:
-    """Tell whether a spreadsheet would run a cell with this text; a number is none."""
+    """Return whether a spreadsheet would run a cell with this text; a number is none."""
     return bool(_FORMULA.match(text)) and not _NUMBER.fullmatch(text)
 
 

@@ -8,7 +8,7 @@ _CLOCK = 2.0  # seconds by which the beginning of a process moves as clocks are 
 
 
 def lives_since(process: int, moment: float) -> bool:
-    """Tell whether a process lives and did at that time (seconds since 1970).
+    """Return whether a process lives and did at that time (seconds since 1970).
 
     After its end, or a reboot, its number may be that of a later process.
     """

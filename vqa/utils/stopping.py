@@ -107,7 +107,7 @@ class Signals:
 
     @property
     def ending(self) -> bool:
-        """Tell whether a Stop was raised, and the work has not gone on since."""
+        """Return whether a Stop was raised, and the work has not gone on since."""
         return bool(self._ending)
 
     def reset(self) -> None:
@@ -159,7 +159,7 @@ SIGNALS = Signals()
 
 
 def is_main() -> bool:
-    """Tell whether this is the only process of the run, or the first, without torch."""
+    """Return whether this is the only process of the run, or the first, without torch."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -242,7 +242,7 @@ class _Text:
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether no bytes that are not UTF-8 stand in it as lone surrogates."""
+    """Return whether no bytes that are not UTF-8 stand in it as lone surrogates."""
     try:
         text.isascii() or text.encode()
     except UnicodeEncodeError:

@@ -25,7 +25,7 @@ def sniff(probe: FileProbe) -> bool:
 
 
 def matches(row: Columns) -> bool:
-    """Whether the row is LLaVA's."""
+    """Return whether the row is LLaVA's."""
     return any(isinstance(m, dict) and "from" in m for m in conversation(row) or [])
 
 

@@ -22,7 +22,7 @@ def sniff(probe: FileProbe) -> bool:
 
 
 def matches(row: Columns) -> bool:
-    """Whether the row is OpenAI's."""
+    """Return whether the row is OpenAI's."""
     return conversation(row) is not None and not {"image", "images"} & row.keys()
 
 

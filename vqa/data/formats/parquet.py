@@ -146,7 +146,7 @@ class SchemaBuilder:
 
     @property
     def numbers_as_texts(self) -> bool:
-        """Whether ids that are numbers are written as texts: a column has one type."""
+        """Return whether ids that are numbers are written as texts: a column has one type."""
         return self._ids >= {"number", "made"}
 
     def row(self, example: Example) -> Columns:

@@ -144,7 +144,7 @@ def _json_object(path: Path) -> FileProbe | None:
 
 
 def are_rows(values: object) -> bool:
-    """Whether values are all rows with a question or a conversation."""
+    """Return whether values are all rows with a question or a conversation."""
     return (
         isinstance(values, list)
         and bool(values)

@@ -20,7 +20,7 @@ def sniff(probe: FileProbe) -> bool:
 
 
 def matches(row: Columns) -> bool:
-    """Whether the row is ShareGPT's."""
+    """Return whether the row is ShareGPT's."""
     messages = conversation(row)
     return messages is not None and ("images" in row or "image" in row or "conversations" in row)
 

@@ -237,7 +237,7 @@ def _unquoted(name: str, text: str) -> str:
 
 
 def _is_itself(name: str, text: str) -> bool:
-    """Whether a text can stand in a cell without quotes."""
+    """Return whether a text can stand in a cell without quotes."""
     return not is_formula(text) and value_of(name, text) == text
 
 

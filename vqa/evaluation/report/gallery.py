@@ -15,7 +15,7 @@ from vqa.errors import InputError
 from vqa.evaluation.predictions import Prediction, RowId
 from vqa.evaluation.report.causes import CAUSES
 
-Wrong = Mapping[int, str]  # place of a wrong row -> likely cause
+Wrong = Mapping[int, str]  # index of a wrong row -> likely cause
 Changes = tuple[set[RowId], set[RowId]]  # ids that a model fixed and broke
 
 MOST_CARDS = 150
@@ -101,13 +101,13 @@ def build_gallery(
     is crowded out; what a model was surest of comes first.
     """
     causes: dict[int, str] = {}  # of each wrong row, in the order of the data
-    for place in range(len(rows)):
-        cause = next((part[place] for part in wrong if place in part), None)
+    for index in range(len(rows)):
+        cause = next((part[index] for part in wrong if index in part), None)
         if cause is not None:
-            causes[place] = cause
+            causes[index] = cause
 
-    def changed(place: int) -> tuple[tuple[str, int], ...]:
-        key = rows[place].id
+    def changed(index: int) -> tuple[tuple[str, int], ...]:
+        key = rows[index].id
         return tuple(
             (what, model)
             for model, parts in enumerate(changes, start=1)
@@ -115,25 +115,25 @@ def build_gallery(
             if key in keys
         )
 
-    def answers(place: int) -> tuple[ModelAnswer, ...]:
+    def answers(index: int) -> tuple[ModelAnswer, ...]:
         return tuple(
-            _model_answer(by_id.get(rows[place].id), score[place], part.get(place))
+            _model_answer(by_id.get(rows[index].id), score[index], part.get(index))
             for by_id, score, part in zip(predictions, scores, wrong, strict=True)
         )
 
-    def surest(place: int) -> float:
-        return max((a.probability or 0.0 for a in answers(place) if a.cause), default=0.0)
+    def surest(index: int) -> float:
+        return max((a.probability or 0.0 for a in answers(index) if a.cause), default=0.0)
 
     buckets: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
-    for place, name in causes.items():
-        buckets[name, changed(place)].append(place)
+    for index, name in causes.items():
+        buckets[name, changed(index)].append(index)
     for bucket in buckets.values():
         bucket.sort(key=surest, reverse=True)
     chosen = _by_turns(list(buckets.values()), MOST_CARDS)
     pictures = _Thumbnails(images)
     cards = [
-        _card(rows[place], answers(place), causes[place], changed(place), pictures)
-        for place in chosen
+        _card(rows[index], answers(index), causes[index], changed(index), pictures)
+        for index in chosen
     ]
     counts = Counter(causes.values())
     groups = (

@@ -82,7 +82,7 @@ def _interval(interval: Interval | None, name: str) -> str:
 
 
 def _joined(text: str) -> str:
-    """No line breaks before a percent sign."""
+    """Replace the space before a percent sign by one that does not break."""
     return text.replace(" %", "\u00a0%")
 
 

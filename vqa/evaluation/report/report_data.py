@@ -142,10 +142,7 @@ def build_report(
             BarRow(
                 name,
                 len(rows),
-                tuple(
-                    Bar(model.name, "", result.values[name], result.intervals.get(name), index)
-                    for index, (model, result) in enumerate(zip(models, scores, strict=True))
-                ),
+                _model_bars(models, scores, name),
             )
             for name in scores[0].values
         ),
@@ -175,13 +172,20 @@ def build_report(
     )
 
 
+def _model_bars(
+    models: Sequence[ModelPredictions], scores: Sequence[MetricResult], name: str
+) -> tuple[Bar, ...]:
+    """Make the bar of each model for the value of that name."""
+    return tuple(
+        Bar(model.name, "", result.values[name], result.intervals.get(name), index)
+        for index, (model, result) in enumerate(zip(models, scores, strict=True))
+    )
+
+
 def _bars(models: Sequence[ModelPredictions], scores: Sequence[MetricResult]) -> tuple[Bar, ...]:
     """Make the models' bars, then the baselines'; those of the data alone once for all models."""
     main = scores[0].main
-    bars = [
-        Bar(model.name, "", result.values[main], result.intervals.get(main), index)
-        for index, (model, result) in enumerate(zip(models, scores, strict=True))
-    ]
+    bars = [*_model_bars(models, scores, main)]
     for name in ("commonest", "commonest_place", "question_only"):
         if name not in scores[0].baselines:
             continue
@@ -216,7 +220,7 @@ def _slices(scores: Sequence[MetricResult]) -> tuple[BarRow, ...]:
 
 
 def _wrong(rows: Sequence[Example], model: ModelPredictions, scores: MetricResult) -> Wrong:
-    """Guess the cause of each wrong answer, by the row's place."""
+    """Guess the cause of each wrong answer, by the row's index."""
     predictions = prediction_texts(rows, model.predictions)
     often_yes = too_many_yes(predictions, [row.answers for row in rows])
 
@@ -225,14 +229,14 @@ def _wrong(rows: Sequence[Example], model: ModelPredictions, scores: MetricResul
         return prediction.text if prediction else None
 
     return {
-        place: cause(
-            predictions[place],
+        index: cause(
+            predictions[index],
             row.answers,
             other(model.blind, row.id),
             other(model.swap, row.id),
             often_yes,
         )
-        for place, (row, (_, value)) in enumerate(zip(rows, scores.rows, strict=True))
+        for index, (row, (_, value)) in enumerate(zip(rows, scores.rows, strict=True))
         if not value >= RIGHT_SCORE
     }
 

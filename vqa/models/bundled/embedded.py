@@ -30,7 +30,7 @@ WEIGHTS_LICENCE = "LicenseRef-vqa-weights (research, see LICENSE-WEIGHTS)"
 
 
 def has_weights() -> bool:
-    """Tell whether trained weights ship with this build."""
+    """Return whether trained weights ship with this build."""
     return (parts.WEIGHTS / "adapter_config.json").is_file()
 
 

