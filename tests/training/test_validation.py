@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.tiny import llava_1_5
-from training.common.callbacks import best_of
+from training.common.best_weights import best_of
 from training.run import run
 from training.sft.data import kept_apart
 from training.sft.tokens import TokenTable

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
+from training.common.best_weights import (
+    best_of,
+    best_stored,
+    out_of_patience,
+    stored_weights,
+    validations_of,
+    weights_path,
+)
 from training.common.curves import draw
-from training.common.resume import BEST, best_weights
 from training.common.settings import ValidationSettings
 from vqa.utils.files import atomic_directory, atomic_write, json_text
 from vqa.utils.stopping import SIGNALS
@@ -186,7 +192,7 @@ class BestWeightsCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Compare with all validations so far; the log has them, also those before a kill."""
-        validations = [entry for entry in state.log_history if "eval_loss" in entry]
+        validations = validations_of(state.log_history)
         if best_of(validations, self._settings.best_by) is validations[-1]:
             self._store(state.global_step)
         if out_of_patience(validations, self._settings):
@@ -200,12 +206,12 @@ class BestWeightsCallback(TrainerCallback):  # type: ignore[misc]
         """
         best = best_stored(state.log_history, self._settings.best_by, self._output)
         if best is not None and state.is_world_process_zero:
-            for step, path in best_weights(self._output).items():
+            for step, path in stored_weights(self._output).items():
                 if step != best["step"]:
                     shutil.rmtree(path, ignore_errors=True)
 
     def _store(self, step: int) -> None:
-        path = self._output / f"{BEST}-{step}"
+        path = weights_path(self._output, step)
         if self._trainer.sharded:
             self._trainer.save_model(str(path), _internal_call=True)
         elif self._trainer.is_world_process_zero():
@@ -213,34 +219,3 @@ class BestWeightsCallback(TrainerCallback):  # type: ignore[misc]
             with atomic_directory(path) as directory:
                 self._trainer._save(str(directory))
         self._trainer.accelerator.wait_for_everyone()  # nobody reads it half written
-
-
-def best_of(entries: list[dict[str, Any]], by: str) -> dict[str, Any]:
-    """Return the log entry of the best validation; of equal ones that of less loss, the first."""
-    if by == "metric" and all("eval_metric" in entry for entry in entries):
-        return max(entries, key=lambda entry: (entry["eval_metric"], -entry["eval_loss"]))
-    return min(entries, key=lambda entry: float(entry["eval_loss"]))
-
-
-def best_stored(
-    log: Sequence[dict[str, Any]], by: str, output: Path, last: int | None = None
-) -> dict[str, Any] | None:
-    """Return the entry of the best validation with weights in `output`, or as the `last`.
-
-    None where no validated weights are there.
-    """
-    stored = [
-        entry
-        for entry in log
-        if "eval_loss" in entry
-        and (entry["step"] == last or (output / f"{BEST}-{entry['step']}").is_dir())
-    ]
-    return best_of(stored, by) if stored else None
-
-
-def out_of_patience(validations: list[dict[str, Any]], settings: ValidationSettings) -> bool:
-    """Tell whether so many validations as `patience` says have come since the best one."""
-    if settings.patience is None or not validations:
-        return False
-    best = validations.index(best_of(validations, settings.best_by))
-    return len(validations) - 1 - best >= settings.patience

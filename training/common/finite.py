@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from training.common.resume import last_checkpoint
+from training.common.resume import checkpoint_line
 from vqa.errors import VQAError
 from vqa.models.finite import first_not_finite
 
@@ -39,6 +39,4 @@ def check_trained(step: int, model: nn.Module, output: Path, change: str) -> Non
 
 
 def _error(problem: str, step: int, output: Path, advice: str) -> VQAError:
-    last = last_checkpoint(output)
-    checkpoint = f" ({last} is whole)" if last else ""
-    return VQAError(f"step {step}: {problem}{checkpoint}: {advice}")
+    return VQAError(f"step {step}: {problem} ({checkpoint_line(output)}): {advice}")

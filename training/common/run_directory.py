@@ -11,9 +11,8 @@ from typing import Any
 from accelerate import PartialState
 from transformers import TrainerCallback
 
-from training.common.resume import last_checkpoint
 from vqa.errors import LostFile
-from vqa.models.runs import RUN
+from vqa.models.runs import RUN, last_checkpoint
 
 
 class RunDirectory:

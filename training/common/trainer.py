@@ -17,7 +17,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerControl
 
 from training.common.finite import check_trained, check_value
-from training.common.resume import keep_last, last_checkpoint
+from training.common.resume import checkpoint_line, keep_last
 from training.common.rows import ValidationSet
 from training.common.run_directory import RunDirectory
 from training.common.settings import RunSettings
@@ -70,7 +70,7 @@ class RowTrainer(Trainer):
 
     @property
     def sharded(self) -> bool:
-        """Tell whether no process has the whole model."""
+        """Return whether no process has the whole model."""
         return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
@@ -202,12 +202,11 @@ class RowTrainer(Trainer):
         except (OSError, RuntimeError, SafetensorError, InputError, DiskError) as error:
             if anew:
                 shutil.rmtree(directory, ignore_errors=True)
-            last = last_checkpoint(self.settings.output)
-            last_line = f"{last} is whole" if last else "no checkpoint is there yet"
+            checkpoint = checkpoint_line(self.settings.output)
             why = disk_failure(error.__cause__ or error) or str(error).strip().split("\n")[0]
             raise VQAError(
-                f"cannot save {directory}: {why}; {last_line}: make room and give the same command "
-                "again"
+                f"cannot save {directory}: {why}; {checkpoint}: make room and give the same "
+                "command again"
             ) from error
         if anew:
             self.save_seconds = time.monotonic() - began
