@@ -110,7 +110,7 @@ def train(recipe: Recipe[Any, Any]) -> None:
 def _recipe_class(name: str, config: str) -> type[Recipe[Any, Any]]:
     """Find a recipe by its name in a config."""
     if name == "pretrain":
-        from training.sft.model import PretrainRecipe
+        from training.sft.pretrain import PretrainRecipe
 
         return PretrainRecipe
     if name == "finetune":

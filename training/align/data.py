@@ -18,7 +18,6 @@ from torch import Tensor
 
 from training.align.captions import CaptionPairs, pair_captions, read_captions
 from training.align.settings import AlignSettings
-from training.common.dry_run import timed
 from training.common.features import SHARD, FeatureCache, fill, pixels_of
 from training.common.pictures import open_pictures
 from training.common.planning import (
@@ -31,6 +30,7 @@ from training.common.planning import (
 from training.common.recipe import PlanSize, TrainPlan
 from training.common.rows import TrainRows, ValidationSet
 from training.common.skipped import FileProblems, SkippedRows, refuse_none_left, refuse_or_skip
+from training.common.timing import timed
 from vqa.alignment.dual_encoder import DualEncoder, tokenize
 from vqa.alignment.joint import JointModel, text_features
 from vqa.data.split import held_out

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from training.common.dry_run import timed
+from training.common.timing import timed
 from training.common.views import WHOLE, View
 from vqa.errors import InputError, NotFiniteError
 from vqa.inputs.images import load_image

@@ -69,12 +69,12 @@ def fit(
             eval_dataset=prepared.validation and prepared.validation.rows,
             data_collator=recipe.collate,
         )
-        _train(trainer, checkpoint, recipe.less_memory)
+        _train(trainer, checkpoint, recipe.memory_advice)
         _take_best(trainer)
     return trainer
 
 
-def _train(trainer: RowTrainer, checkpoint: Path | None, less_memory: str) -> None:
+def _train(trainer: RowTrainer, checkpoint: Path | None, memory_advice: str) -> None:
     """Run Trainer.train with callbacks; turn an out-of-memory error into a VQAError with advice."""
     settings = trainer.settings
     trainer.remove_callback(PrinterCallback)
@@ -92,7 +92,7 @@ def _train(trainer: RowTrainer, checkpoint: Path | None, less_memory: str) -> No
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise VQAError(f"the memory is full: {less_memory}") from error
+        raise VQAError(f"the memory is full: {memory_advice}") from error
     finally:
         progress.stop()
     if checkpoints.stopped:

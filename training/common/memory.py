@@ -22,16 +22,16 @@ class MemoryEstimate:
     weights: int
     trained: int  # float32 copies, gradients and the optimizer's moments of what learns
     activations: int  # of one row, logits included
-    program: int  # libraries, and what they need of their own
+    process_bytes: int  # libraries, and what they need of their own
     modules: tuple[ModuleReport, ...]  # what learns and what is frozen
 
     @property
     def total(self) -> int:
         """Add the parts up."""
-        return self.weights + self.trained + self.activations + self.program
+        return self.weights + self.trained + self.activations + self.process_bytes
 
     def fits(self, free: int) -> bool:
-        """Tell whether a device with so many free bytes is sure to be enough."""
+        """Return whether a device with so many free bytes is sure to be enough."""
         return self.total < _SHARE * free
 
 
@@ -43,7 +43,7 @@ def optimizer_bytes(parameters: int) -> int:
 def estimate_module(
     model: nn.Module,
     forward: Callable[[], object],
-    program: int,
+    process_bytes: int,
     modules: Sequence[ModuleReport],
     beside: int = 0,
 ) -> MemoryEstimate:
@@ -55,7 +55,7 @@ def estimate_module(
         weights=sum(parameter.nbytes for parameter in model.parameters()) + beside,
         trained=optimizer_bytes(sum(p.numel() for p in model.parameters() if p.requires_grad)),
         activations=activation_bytes(model, forward),
-        program=program,
+        process_bytes=process_bytes,
         modules=tuple(modules),
     )
 

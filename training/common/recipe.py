@@ -97,7 +97,7 @@ class Recipe(ABC, Generic[SettingsT, PlanT]):
     """
 
     settings_class: ClassVar[type[RunSettings]]
-    less_memory: ClassVar[str]  # what to set where the memory is full
+    memory_advice: ClassVar[str]  # what to set where the memory is full
 
     def __init__(self, settings: SettingsT) -> None:
         self.settings = settings

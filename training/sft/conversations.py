@@ -167,7 +167,7 @@ class ConversationTrainer(SftTrainer):
 
     @contextmanager
     def answerer(self) -> Iterator[GenerateAnswerer]:
-        """Answer by the model as it is now."""
+        """Yield an answerer over the model as it is now."""
         model = self.unwrapped
         before = model.generation_config
         try:

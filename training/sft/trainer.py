@@ -131,7 +131,7 @@ class SftTrainer(QuestionTrainer):
 
     @contextmanager
     def answerer(self) -> Iterator[Answerer]:
-        """Answer by the model as it is now."""
+        """Yield an answerer over the model as it is now."""
         llava = self.unwrapped
         with original_tower(llava):
             # made anew: an engine joins weights that training has changed since
@@ -146,13 +146,22 @@ class SftTrainer(QuestionTrainer):
         return identity_of(self.base)
 
     def save_weights(self, directory: Path, state_dict: dict[str, Tensor] | None) -> None:
-        """Write the adapter with what names its base, or the trained parameters."""
-        if not isinstance(self.model, PeftModel):
+        """Write the adapter, or the trained parameters."""
+        if isinstance(self.model, PeftModel):
+            self.save_adapter(directory, state_dict)
+        else:
             super().save_weights(directory, state_dict)
-            return
+
+    def save_adapter(self, directory: Path, state_dict: dict[str, Tensor] | None) -> None:
+        """Write the adapter, with what names its base and how pictures are named before questions.
+
+        `state_dict` is all of it of a sharded model.
+        """
+        # no embedding is trained; peft would look on the hub for the base's own
         self.model.save_pretrained(directory, state_dict=state_dict, save_embedding_layers=False)
-        if self.base is not None:
-            record_base(directory, self.base, self._base_identity)
+        (directory / "README.md").unlink(missing_ok=True)  # an empty form of peft's
+        assert self.base is not None
+        record_base(directory, self.base, self._base_identity)
         if self.classifier is not None:
             write_hint_settings(directory, self.classifier.settings)
 
