@@ -89,13 +89,13 @@ def test_the_loss_of_a_row_is_that_of_transformers_on_each_conversation(
     recipe = ImageTextRecipe(settings)
     plan = recipe.plan()
     model = recipe.build(plan)
-    rows = recipe.row_maker(plan, model)(plan.tokens, plan.groups, plan.layout, lambda place: WHOLE)
+    rows = recipe.row_maker(plan, model)(plan.tokens, plan.groups, plan.layout, lambda index: WHOLE)
     assert len(rows) == 1 and len(plan.train_rows) == len(data.read_text().splitlines())
     with torch.no_grad():
         losses, weights = row_losses(model.train(), model, rows[0])
         total = 0.0
         for number in range(len(plan.train_rows)):
-            alone = rows._parts([rows._conversation(number, 0)])  # type: ignore[attr-defined]
+            alone = rows._parts([rows._open(number, 0)])  # type: ignore[attr-defined]
             (part,) = alone
             labels = torch.full_like(part["inputs"]["input_ids"], -100)
             columns = part["predict_from"][:, 1]

@@ -242,12 +242,12 @@ def measure(model: JointModel, rows: TrainRows, device: torch.device) -> dict[st
         pictures.update(zip(ids[0], picture_vectors, strict=True))
         texts.update(zip(ids[1], text_vectors, strict=True))
         pairs += zip(*ids, strict=True)
-    places = {number: place for place, number in enumerate(pictures)}
-    columns = {number: place for place, number in enumerate(texts)}
+    lines = {number: index for index, number in enumerate(pictures)}
+    columns = {number: index for index, number in enumerate(texts)}
     scores = torch.stack(list(pictures.values())) @ torch.stack(list(texts.values())).T  # [P, T]
     matching = np.zeros(tuple(scores.shape), dtype=np.bool_)
     for picture, text in pairs:
-        matching[places[picture], columns[text]] = True
+        matching[lines[picture], columns[text]] = True
     by_picture = ranks(scores.cpu().numpy(), matching)
     by_text = ranks(scores.T.cpu().numpy(), matching.T)
     to_text, to_picture = (recall_at(r, [1])["recall_at_1"] for r in (by_picture, by_text))

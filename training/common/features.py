@@ -186,13 +186,13 @@ def fill(
         for start in range(0, len(todo), shard):
             done: dict[str, Tensor] = {}
             try:
-                for place in range(start, min(start + shard, len(todo)), size):
-                    keys, inputs = zip(*todo[place : min(place + size, start + shard)], strict=True)
+                for begin in range(start, min(start + shard, len(todo)), size):
+                    keys, inputs = zip(*todo[begin : min(begin + size, start + shard)], strict=True)
                     features = encode(inputs)
                     # copies: a slice would keep the features of the whole batch alive
                     copies = (one.clone().cpu() for one in features)
                     done |= dict(zip(keys, copies, strict=True))
-                    tell(place + len(keys), len(todo))
+                    tell(begin + len(keys), len(todo))
             finally:  # whatever cuts it short: what is encoded need not be encoded again
                 if done:
                     cached.add(done)

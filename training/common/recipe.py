@@ -93,7 +93,8 @@ PlanT = TypeVar("PlanT", bound=TrainPlan)
 class Recipe(ABC, Generic[SettingsT, PlanT]):
     """One kind of training. A run calls its methods in the order in which they stand here.
 
-    A dry run calls `plan`, `estimate` and, where the run fits into memory, `seconds`.
+    A dry run calls `plan`, `estimate`, `seconds` where the run fits into memory or `advice` where
+    it does not, `steps` and `remarks`.
     """
 
     settings_class: ClassVar[type[RunSettings]]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from training.mix.picture import Box, Picture
+from training.mix.picture import MarkedObject, Picture
 from training.mix.questions.words import is_countable, is_plural
 from vqa.inputs.images import load_image
 
@@ -74,7 +74,7 @@ def scenes(
             Path(SOURCE) / f"{index:05}.jpg",
             SOURCE,
             official_split="train",
-            boxes=tuple(Box(one, area) for one, n in many.items() for _ in range(n)),
+            boxes=tuple(MarkedObject(one, area) for one, n in many.items() for _ in range(n)),
             annotated=frozenset((name, other, *absent)),
         )
         with_photo = places and in_places.isdisjoint(many) and rng.random() < 0.6

@@ -50,9 +50,9 @@ class FinetuneRecipe(SftRecipe[FinetuneSettings]):
         self.pixels = settings.train.vision  # a frozen encoder's features are computed once
         self.base = settings.model
 
-    @cached_property
+    @cached_property  # before minutes go into weights and features
     def _checked_model(self) -> str:
-        """The model to start from; raises InputError where it cannot be, with its adapter."""
+        """The model to start from. Raises InputError where it, or the adapter, does not serve."""
         settings = self.settings
         _check_finished("model", settings.model)
         if checkpoints.is_adapter(settings.model):

@@ -25,8 +25,6 @@ from vqa.inputs.hints import Name, joined_blocks, names_block, text_block
 from vqa.models.name_classifier import NameClassifier
 from vqa.utils import fingerprint
 
-_AT_ONCE = 64  # pictures that are named at once
-
 
 class PictureHints:
     """The block of names of each picture of a run, by the picture's path."""
@@ -57,16 +55,14 @@ class PictureHints:
     def load(self, paths: Iterable[str]) -> None:
         """Name the pictures at `paths`; features that no run has left behind are computed."""
         opened = open_pictures(sorted(set(paths)))
-        files = {print_: (Path(path), WHOLE) for path, print_ in opened.fingerprints.items()}
+        files = {digest: (Path(path), WHOLE) for path, digest in opened.fingerprints.items()}
         features = cache_features(self._model, self._image_processor, files)
-        keys = sorted(files)
         named: dict[str, str] = {}
-        for start in range(0, len(keys), _AT_ONCE):
-            for key in keys[start : start + _AT_ONCE]:
-                overview = by_crop(features[key])[:1]  # [1, N, Dv]
-                named[key] = names_block(self._classifier(overview.float())[0])
+        for digest in files:
+            overview = by_crop(features[digest])[:1]  # [1, N, Dv]
+            named[digest] = names_block(self._classifier(overview.float())[0])
         self._blocks = self._varied(
-            {path: named[print_] for path, print_ in opened.fingerprints.items()}
+            {path: named[digest] for path, digest in opened.fingerprints.items()}
         )
 
     def _varied(self, blocks: dict[str, str]) -> dict[str, str]:

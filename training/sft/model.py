@@ -136,7 +136,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
             measured = list(plan.val_tokens.examples(plan.val_rows))
             scoring = metric(settings.validation.metric)
             validation = QuestionSet(
-                rows(plan.val_tokens, groups, layout, lambda place: WHOLE), measured, scoring
+                rows(plan.val_tokens, groups, layout, lambda index: WHOLE), measured, scoring
             )
         torch.manual_seed(settings.seed)  # LoRA's first layers are drawn at random
         trained = self.set_trainable(model, settings)
