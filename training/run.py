@@ -56,7 +56,7 @@ def run(config: str, overrides: Sequence[str] = (), dry_run: bool = False) -> No
 
 
 def _progress(output: Path) -> str:
-    """Tell what of a stopped run is saved, and what starts it again."""
+    """Describe what of a stopped run is saved, and how it goes on."""
     checkpoint = last_checkpoint(output)
     if checkpoint is None:
         return (

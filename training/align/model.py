@@ -84,7 +84,7 @@ class AlignRecipe(Recipe[AlignSettings, AlignPlan]):
         ]
 
     def remarks(self, plan: AlignPlan) -> list[str]:
-        """Tell how many captions there are, and what of the data is left out."""
+        """Count the captions, and the rows of the data that are left out."""
         line = (
             f"{len(plan.pairs)} captions of {len(plan.train)} pictures, {len(plan.validation)} "
             "kept apart"

@@ -47,7 +47,7 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._loss = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Say where the run begins, and start the bar there."""
+        """Print where the run begins, and start the bar there."""
         if not state.is_world_process_zero:
             return
         if state.global_step:
@@ -137,8 +137,8 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
     """Decide when to save besides the validations: by time, and where a signal stops the run.
 
     The first step of each start is saved, too: what cannot be saved fails at once, not hours later,
-    and a run that is killed again and again gets on. All processes do alike: the clock is that of
-    the first one, a signal counts whichever has received it.
+    and a run that is killed again and again gets on. All processes do the same: the clock of the
+    first one counts, and a signal that any of them has received.
     """
 
     def __init__(self, trainer: RowTrainer, minutes: float) -> None:
@@ -152,7 +152,7 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
         SIGNALS.defer()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Save if it is time; stop if a signal has come, the validation is for the next start."""
+        """Save if it is time; stop if a signal has come: the next start validates."""
         due = self._next is None or time.monotonic() >= self._next
         if self._agree(args, due):
             control.should_save = True
@@ -169,7 +169,7 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = True
 
     def _agree(self, args: Any, due: bool) -> bool:
-        """Tell whether it is time to save by the first process; note a signal of any of them."""
+        """Return whether it is time to save by the first process; note a signal of any of them."""
         number = SIGNALS.received
         if args.world_size > 1:
             mine = [number, int(due and args.process_index == 0)]
@@ -183,7 +183,7 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
 
 
 class BestWeightsCallback(TrainerCallback):  # type: ignore[misc]
-    """Keep the weights of the best validation as `best-STEP`, and stop when none follows."""
+    """Store the weights of the best validation as `best-STEP`; stop when patience is at its end."""
 
     def __init__(self, trainer: RowTrainer, settings: ValidationSettings, output: Path) -> None:
         self._trainer = trainer
@@ -191,7 +191,7 @@ class BestWeightsCallback(TrainerCallback):  # type: ignore[misc]
         self._output = output
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Compare with all validations so far; the log has them, also those before a kill."""
+        """Compare with all validations so far; the log has even those before a kill."""
         validations = validations_of(state.log_history)
         if best_of(validations, self._settings.best_by) is validations[-1]:
             self._store(state.global_step)
@@ -200,9 +200,9 @@ class BestWeightsCallback(TrainerCallback):  # type: ignore[misc]
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Remove weights that were best before: no run goes on from earlier than this checkpoint.
+        """Remove weights that were best before: no run goes on from before this checkpoint.
 
-        Until then a kill may take the run back to where they are the best ones.
+        Until it is there a kill may take the run back to where they are the best ones.
         """
         best = best_stored(state.log_history, self._settings.best_by, self._output)
         if best is not None and state.is_world_process_zero:

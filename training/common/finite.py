@@ -15,7 +15,7 @@ from vqa.models.finite import first_not_finite
 def check_value(
     value: float, what: str, step: int, model: nn.Module, output: Path, change: str
 ) -> None:
-    """Raise VQAError where `what` is not finite at `step`, with the checkpoint that is whole.
+    """Raise VQAError where `what` is not finite at `step`, with the last checkpoint and advice.
 
     `value` has to be the same in all processes, so that all of them end. `change` is what to set
     for another run, unless `model` is damaged.

@@ -101,7 +101,7 @@ def _train(trainer: RowTrainer, checkpoint: Path | None, memory_advice: str) -> 
 
 
 def _take_best(trainer: RowTrainer) -> None:
-    """Give the model the weights that were best at the validation, if those are not its own."""
+    """Load the weights that were best at validation, unless the model has them already."""
     if trainer.validation is None:
         return
     settings, last = trainer.settings, trainer.state.global_step
@@ -113,7 +113,7 @@ def _take_best(trainer: RowTrainer) -> None:
 
 
 def _name_lost_best(trainer: RowTrainer, taken: dict[str, Any] | None) -> None:
-    """Print which weights were better than those that are taken, and are no longer there."""
+    """Print which weights were better than those that are taken, but are no longer there."""
     by = trainer.settings.validation.best_by
     validations = validations_of(trainer.state.log_history)
     best = best_of(validations, by) if validations else taken

@@ -27,11 +27,11 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """Add the parts up."""
+        """The sum of the parts."""
         return self.weights + self.trained + self.activations + self.process_bytes
 
     def fits(self, free: int) -> bool:
-        """Return whether a device with so many free bytes is sure to be enough."""
+        """Return whether so many free bytes are sure to be enough."""
         return self.total < _SHARE * free
 
 
@@ -85,10 +85,10 @@ def available(device: torch.device) -> int:
 
 
 def own_memory() -> int:
-    """Measure the bytes of this process that are not pages of files, which may be dropped."""
+    """Measure the bytes of this process, without pages of files, which the system may drop."""
     return int(psutil.Process().memory_full_info().uss)
 
 
 def gigabytes(count: int) -> str:
-    """Write a number of bytes for people."""
+    """Write a number of bytes in gigabytes."""
     return f"{count / 1e9:.1f} GB"

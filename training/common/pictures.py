@@ -1,4 +1,4 @@
-"""Open every picture of a run before it starts: a broken one is named with its row, not met later.
+"""Open every picture of a run before it starts, so that a broken one is named at once.
 
 Which contents could be opened is noted in the cache directory, so that the next start reads the
 files but decodes none of them.

@@ -32,7 +32,7 @@ def data_fingerprint(files: Sequence[Path]) -> str:
 
 
 def data_root(path: Path, settings: RunSettings) -> Path:
-    """Find where a file's pictures are, whatever directory the command is given in."""
+    """Return the directory of a file's pictures, whatever the working directory is."""
     return (settings.images or default_root(path)).resolve()
 
 

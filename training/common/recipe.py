@@ -54,7 +54,7 @@ class TrainPlan(ABC):
         """How large the run is."""
 
     def pictures_fingerprint(self) -> str:
-        """Identity of the pictures' contents: it parts those that are measured from the others."""
+        """Compute the identity of the pictures' contents, which decide what is held out."""
         return fingerprint.of_json(sorted(set(self.fingerprints.values())))
 
     def sets(self) -> Sequence[SetVisits]:

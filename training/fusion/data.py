@@ -261,7 +261,7 @@ def _epochs(
     settings: QuestionSettings,
     row_questions: int,
 ) -> NDArray[np.int32]:
-    """Order all epochs, or `max_steps`, each epoch anew. `pictures` [R] of all rows."""
+    """Order rows for all epochs, or `max_steps`, each epoch anew; `pictures` [R] are all rows'."""
     count = math.ceil(len(rows) * settings.epochs)
     if settings.max_steps is not None:
         count = settings.max_steps * settings.rows_of_step() * row_questions

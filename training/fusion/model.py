@@ -53,7 +53,7 @@ class FusionRecipe(Recipe[FusionSettings, FusionPlan]):
 
     @property
     def pixels(self) -> bool:
-        """Whether the encoder learns too, and rows hold the pictures themselves."""
+        """True where the encoder learns too: rows then hold pixels instead of cached features."""
         return self.settings.train.vision
 
     @cached_property
@@ -116,7 +116,7 @@ class FusionRecipe(Recipe[FusionSettings, FusionPlan]):
         )
 
     def remarks(self, plan: FusionPlan) -> list[str]:
-        """Tell how many answers there are, and what of the data is left out."""
+        """Count the answers, and the rows of the data that are left out."""
         total = plan.rows + plan.unanswerable
         lines = [f"{len(plan.answers)} answers, those of {plan.rows} of {total} training rows"]
         if plan.unused:

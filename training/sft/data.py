@@ -113,7 +113,7 @@ class RowEncoder:
     paired: bool = False  # each row has an answer that is preferred and one that is rejected
 
     def identity(self, content: str, root: Path, pictures: Callable[[], Iterable[str]]) -> str:
-        """Identity of the tokens of a file with the SHA-256 `content` and pictures below `root`."""
+        """Compute the identity of the tokens of a file with the SHA-256 `content`."""
         processor, tokenizer = self.processor, self.processor.tokenizer
         parts = [
             content,
@@ -295,7 +295,7 @@ def mark_validation_rows(
 
 
 def usable(tokens: TokenTable, fingerprints: Mapping[str, str]) -> NDArray[np.bool_]:
-    """Mark the rows [R] all of whose pictures have a fingerprint: they could be opened."""
+    """Mark the rows [R] all of whose pictures could be opened, and so have a fingerprint."""
     broken = np.array([path not in fingerprints for path in tokens.paths], dtype=np.bool_)
     if not broken.any():
         return np.ones(len(tokens), dtype=np.bool_)
@@ -320,7 +320,7 @@ def encode_example(
 
 
 def _end_of(part: Sequence[int], ids: Sequence[int]) -> int:
-    """Find where `part` ends in `ids`; 0 where it is not in it as it stands alone."""
+    """Return where `part` ends in `ids`; 0 where `ids` do not have it."""
     for start in range(len(ids) - len(part) + 1):
         if ids[start] == part[0] and list(ids[start : start + len(part)]) == list(part):
             return start + len(part)

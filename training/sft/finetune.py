@@ -111,7 +111,7 @@ class FinetuneRecipe(SftRecipe[FinetuneSettings]):
         return find_name_classifier(sources, self.loaded.model.model.vision_tower)
 
     def picture_hints(self) -> PictureHints | None:
-        """Name the pictures as the config says; as the model was trained, all and rightly, else."""
+        """Make what names the pictures as the config says, else as the model was trained."""
         classifier, settings = self.classifier, self.settings
         if classifier is None:
             return None
@@ -147,10 +147,10 @@ class FinetuneRecipe(SftRecipe[FinetuneSettings]):
         return trained
 
     def freeze_unused(self, model: Any) -> None:
-        """Freeze what of the vision tower the patch features do not come from.
+        """Freeze the parameters of the vision tower that the patch features do not depend on.
 
-        LLaVA takes those of the last layer but one. What is behind it never gets a gradient, and
-        wrappers for several devices would wait for one.
+        LLaVA takes the features of the last layer but one. What is behind it never gets a gradient,
+        and wrappers for several devices would wait for one.
         """
         tower = model.model.vision_tower
         size = encoder_spec(model.config.vision_config).image_size
@@ -225,7 +225,7 @@ def _check_adapter(adapter: str, base: str) -> None:
 
 
 def trained_modules(model: Any, learns: TrainedModules) -> list[str]:
-    """Name the modules beside the language model that learn, as peft matches them: by their ends.
+    """Name the modules beside the language model that learn, by their ends, as peft matches them.
 
     The projector of some kinds is a part of the encoder, and learns with it in any case.
     """

@@ -1,4 +1,4 @@
-"""What is known of each training picture, as it stands before the questions: names, text.
+"""What stands before the questions about a training picture: names of what it shows, its text.
 
 The encoder's classifier gives the names; the text that was read comes with the rows.
 
@@ -53,7 +53,7 @@ class PictureHints:
         )
 
     def load(self, paths: Iterable[str]) -> None:
-        """Name the pictures at `paths`; features that no run has left behind are computed."""
+        """Name the pictures at `paths`; compute the features that the cache lacks."""
         opened = open_pictures(sorted(set(paths)))
         files = {digest: (Path(path), WHOLE) for path, digest in opened.fingerprints.items()}
         features = cache_features(self._model, self._image_processor, files)

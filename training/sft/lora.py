@@ -30,7 +30,7 @@ def add_lora(model: Any, lora: LoraSettings, base: str, modules: list[str]) -> A
 
 
 def _pattern(model: Any, lora: LoraSettings) -> str:
-    """Match the layers that get LoRA, by their paths.
+    """Make a pattern of the paths of the layers that get LoRA.
 
     Vision towers have layers of the same names (q_proj, ...), so it starts at the language model.
     """
@@ -41,7 +41,7 @@ def _pattern(model: Any, lora: LoraSettings) -> str:
 def lora_layers(model: Any, lora: LoraSettings) -> set[str]:
     """Collect the paths of the layers that get LoRA.
 
-    Raises InputError where there are none, or others than linear ones among them.
+    Raises InputError where there are none, or where some are not linear.
     """
     pattern = _pattern(model, lora)
     layers = {name: each for name, each in model.named_modules() if re.fullmatch(pattern, name)}
@@ -68,7 +68,7 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def _peft_options(lora: LoraSettings, modules: list[str]) -> dict[str, Any]:
-    """Give the settings under peft's names."""
+    """Return the settings under peft's names."""
     return {
         "r": lora.rank,
         "lora_alpha": lora.alpha,

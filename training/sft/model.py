@@ -52,7 +52,7 @@ RowMaker = Callable[[TokenTable, PrefixGroups, RowLayout, Callable[[int], View]]
 
 
 def compile_layers(layers: nn.ModuleList) -> None:
-    """Compile a decoder's layers for the shape of their first call; others are compiled anew.
+    """Compile a decoder's layers for the shape of their first call; another is compiled anew.
 
     Raises InputError where a CPU's code cannot be built.
     """
@@ -120,7 +120,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
         return llava_encoder(self.config, self.processor, self.picture_hints(), self.paired)
 
     def picture_hints(self) -> PictureHints | None:
-        """Make what names the pictures before the questions, where the model is trained so."""
+        """Make what names pictures before the questions; None where the model knows no hints."""
         return None
 
     def prepare(self, plan: SftPlan, model: Any) -> PreparedRun:
@@ -145,7 +145,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
         return PreparedRun(trained, train, validation, identity)
 
     def row_maker(self, plan: SftPlan, model: Any) -> RowMaker:
-        """Make what packs rows; features that are missing are computed, the projector started."""
+        """Make what packs rows; compute the features that are missing, and start the projector."""
         settings, image_processor = self.settings, self.processor.image_processor
         if self.pixels:
             pictures = pixels_of(image_processor)
@@ -164,7 +164,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
         return module_report(model)
 
     def while_training(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Let the vision tower stand aside while cached features are trained on."""
+        """Make the model take cached features, unless the encoder learns."""
         return nullcontext() if self.pixels else cached_tower(model)
 
     def arguments(self) -> dict[str, Any]:
@@ -243,7 +243,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
             yield f"{text}: {gigabytes(needed.total)}, {fits}"
 
     def seconds(self, plan: SftPlan) -> float:
-        """Estimate the time of all rows and of the features that no run has left behind."""
+        """Estimate the time of all rows and of the features that the cache lacks."""
         model, image_processor = self.build(plan), self.processor.image_processor
         pace = self._pace(model, sorted(plan.train_pictures()))
         cache = FeatureCache(cache_directory(model, image_processor))

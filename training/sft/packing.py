@@ -35,7 +35,7 @@ class EncodedExample:
     images: tuple[str, ...]
     input_ids: list[int]
     loss_mask: list[bool]
-    shared_end: int = 0  # where ends what all questions about the pictures begin with, if known
+    shared_end: int = 0  # end of what all questions about the pictures begin with, if known
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class RowLayout:
 
 
 def pack(tokens: NDArray[np.int32], max_tokens: int, seed: int, window: int = 16) -> RowLayout:
-    """Fill rows of at most `max_tokens` with groups of so many tokens each [G], in random order.
+    """Fill rows of at most `max_tokens` with groups, of `tokens` [G] each, in random order.
 
     Each goes into the first of the open rows that has room. At most `window` are open: where
     another is needed, the fullest is closed.
@@ -215,7 +215,7 @@ def _pieces(item: PrefixGroup) -> Iterator[tuple[list[int], list[bool]]]:
 
 
 def stack_rows(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Join rows, as `PackedRows` gives them, into one batch of B rows of T tokens, the longest's.
+    """Join rows of `PackedRows` into a batch of B rows of T tokens, as many as the longest has.
 
     input_ids, position_ids [B, T]; attention_mask [B, 1, T, T]; predict_from [K] counts over all
     B * T tokens; answers [K] over the branches of all rows; all else row after row.
@@ -250,7 +250,7 @@ def set_attention(model: Any, attention: str) -> None:
 
 
 class EncodedExamples(Protocol):
-    """What packed rows are made of: examples by their number, and where they begin alike."""
+    """What packed rows are made of: examples by their number, and the prefixes that they share."""
 
     def __getitem__(self, row: int) -> EncodedExample: ...
 
@@ -282,7 +282,7 @@ class PackedRows(TrainRows):
         return len(self.layout)
 
     def branches_of(self, member: int) -> list[EncodedExample]:
-        """Give what stands for one question: itself with its answer."""
+        """Return the branches of one question: the one with its answer."""
         return [self.examples[member]]
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:

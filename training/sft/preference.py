@@ -40,12 +40,12 @@ class PreferenceSettings(FinetuneSettings):
 
 
 class PairRows(PackedRows):
-    """Packed rows of pairs; `reference` has the log-probabilities of row after row, as of now."""
+    """Packed rows of pairs, with their log-probabilities before the training as `reference`."""
 
     reference: list[Tensor]  # [P, 2] of each packed row's P pairs
 
     def branches_of(self, member: int) -> list[EncodedExample]:
-        """Give the preferred answer of a pair, and the rejected one."""
+        """Return the branches of a pair: one with the preferred answer, one with the rejected."""
         return [self.examples[member], self.examples[member + 1]]
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
@@ -93,7 +93,7 @@ class PreferenceRecipe(FinetuneRecipe):
     paired = True
 
     def prepare(self, plan: SftPlan, model: Any) -> PreparedRun:
-        """Besides, compute how likely the answers of all pairs are before the training."""
+        """Prepare the run; compute how likely the answers of all pairs are before the training."""
         prepared = super().prepare(plan, model)
         sets = {"training": prepared.train}
         if prepared.validation is not None:
@@ -139,5 +139,5 @@ class PreferenceRecipe(FinetuneRecipe):
         return reference
 
     def seconds(self, plan: SftPlan) -> float:
-        """Estimate the time: a forward pass more for the probabilities before the training."""
+        """Estimate the time, with a forward pass more for the probabilities before the training."""
         return super().seconds(plan) * 4 / 3

@@ -32,9 +32,9 @@ _CACHE_BYTES = 64 << 20  # of features, and of keys and values: the training nee
 
 @contextmanager
 def logits_at(head: nn.Module, places: Tensor) -> Iterator[None]:
-    """Let a language model's head compute logits [1, K, vocabulary] at K of a batch's B * T tokens.
+    """Make a model's head compute logits [1, K, vocabulary] at K of a batch's B * T tokens.
 
-    `logits_to_keep` of transformers' models keeps the same places of every row.
+    `logits_to_keep` of transformers' models takes the same positions of every row.
     """
 
     def pick(_: nn.Module, hidden: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -85,7 +85,7 @@ class SftTrainer(QuestionTrainer):
 
     @cached_property
     def parts(self) -> Submodules:
-        """Which modules of the model see, join and write."""
+        """The modules of the model: encoder, projector and language model."""
         return submodules(self.unwrapped)
 
     def module_of(self, parameter: str) -> str:
@@ -101,7 +101,7 @@ class SftTrainer(QuestionTrainer):
         return self.with_unused(losses, model, inputs), weights
 
     def with_unused(self, losses: Tensor, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        """Let losses of a row without pictures depend on what they would have gone through.
+        """Make the losses of a row without pictures depend on the modules that pictures go through.
 
         Wrappers for several devices wait for every gradient.
         """

@@ -20,7 +20,7 @@ from vqa.errors import InputError
 def group_rows(
     tokens: TokenTable, rows: NDArray[np.int32], settings: SftSettings, most: int | None = None
 ) -> PrefixGroups:
-    """Group rows that begin alike, at most so many of them."""
+    """Group rows that begin alike, at most `most` of them."""
     keys, prefix_lengths = tokens.arrays["prefix_keys"], tokens.arrays["prefix_lengths"]
     return group_by_prefix(rows, keys, prefix_lengths, tokens.lengths, settings.row_tokens, most)
 
@@ -88,7 +88,7 @@ def _first_groups(tokens: TokenTable, groups: PrefixGroups, alone: bool) -> NDAr
 
 
 def _occurrences(items: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Count how often each item [N] stands before its place."""
+    """Count how often each item [N] has occurred before."""
     order = np.argsort(items, kind="stable").astype(np.int32)
     ranks = np.arange(len(items), dtype=np.int32)
     ranks -= np.searchsorted(items[order], items[order]).astype(np.int32)
@@ -98,7 +98,7 @@ def _occurrences(items: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _first(packed: Sequence[RowLayout], count: int) -> RowLayout:
-    """Take the first `count` rows of several packings, one after the other."""
+    """Take the first `count` rows of several layouts, one after the other."""
     groups = np.concatenate([layout.groups for layout in packed])
     sizes = np.concatenate([np.diff(layout.starts) for layout in packed])[:count]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
