@@ -63,7 +63,7 @@ def needed(size: str, way: Way) -> MemoryEstimate:
     return estimate(
         config(size), settings, torch.bfloat16,
         lambda model: recipe.set_trainable(model, settings),
-        ROW, recipe.forward, quantize=settings.quantize, program=int(PROGRAM),
+        ROW, recipe.forward, quantize=settings.quantize, process_bytes=int(PROGRAM),
     )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def config(size: str) -> LlavaConfig:
 
 def bytes_each(memory: MemoryEstimate, size: str, way: Way, gpus: int) -> float:
     """Compute the bytes on each of so many GPUs."""
-    parts = ("weights", "trained", "activations", "program")
+    parts = ("weights", "trained", "activations", "process_bytes")
     total = sum(getattr(memory, part) / (gpus if part in way.spread else 1) for part in parts)
     if gpus > 1 and "weights" in way.spread:  # one layer at a time is there as a whole
         total += memory.weights / SIZES[size][2]

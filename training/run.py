@@ -10,11 +10,11 @@ from accelerate import PartialState
 from pydantic import BaseModel, ConfigDict
 
 from training.common.processes import join_processes, refuse_second_training, shutdown_distributed
-from training.common.resume import last_checkpoint, refuse_another
+from training.common.resume import checkpoint_line, refuse_another
 from training.common.settings import RunSettings
 from vqa.errors import DiskError, InputError, VQAError
 from vqa.models.checkpoints import base_of, is_adapter
-from vqa.models.runs import state_of, step_of
+from vqa.models.runs import last_checkpoint, state_of, step_of
 from vqa.utils.config import load_config
 from vqa.utils.stopping import Stop, exit_error
 
@@ -51,18 +51,12 @@ def run(config: str, overrides: Sequence[str] = (), dry_run: bool = False) -> No
         except Stop as stop:
             raise exit_error(stop, _progress(head.output)) from None
         except DiskError as error:
-            raise VQAError(f"{error}; {_last_checkpoint_line(head.output)}") from error
-
-
-def _last_checkpoint_line(output: Path) -> str:
-    """Tell what of a run is there where the disk takes no more."""
-    checkpoint = last_checkpoint(output)
-    line = f"{checkpoint} is whole" if checkpoint else "no checkpoint is there yet"
-    return f"{line}: make room and give the same command again"
+            advice = "make room and give the same command again"
+            raise VQAError(f"{error}; {checkpoint_line(head.output)}: {advice}") from error
 
 
 def _progress(output: Path) -> str:
-    """Tell what of a stopped run is saved, and what starts it again."""
+    """Describe what of a stopped run is saved, and how it goes on."""
     checkpoint = last_checkpoint(output)
     if checkpoint is None:
         return (
@@ -116,7 +110,7 @@ def train(recipe: Recipe[Any, Any]) -> None:
 def _recipe_class(name: str, config: str) -> type[Recipe[Any, Any]]:
     """Find a recipe by its name in a config."""
     if name == "pretrain":
-        from training.sft.model import PretrainRecipe
+        from training.sft.pretrain import PretrainRecipe
 
         return PretrainRecipe
     if name == "finetune":
@@ -141,7 +135,7 @@ def _recipe_class(name: str, config: str) -> type[Recipe[Any, Any]]:
 
 
 def _for_model(recipe_class: type[Recipe[Any, Any]], settings: Any) -> type[Recipe[Any, Any]]:
-    """Take the recipe `finetune` for the kind of model that it starts from."""
+    """Replace the recipe `finetune` by `ImageTextRecipe` where the model is not LLaVA."""
     from vqa.models.image_text import is_other_vlm
 
     if settings.recipe == "finetune" and is_other_vlm(settings.model):

@@ -94,7 +94,7 @@ class ScriptedRecipe(Recipe[Any, Any]):
     """A recipe of nothing but its trainer."""
 
     settings_class = QuestionSettings
-    less_memory = "take less"
+    memory_advice = "take less"
 
     def __init__(self, settings: QuestionSettings, script: dict[str, Any]) -> None:
         super().__init__(settings)

@@ -95,7 +95,7 @@ def test_only_files_that_are_needed_are_read(tmp_path: Path) -> None:
     assert file.exists()
 
 
-_PLACES = ["features/*/*.safetensors", "tokens/*/ids", "tokens/*/learned", "tokens/*/names.json"]
+_PLACES = ["features/*/*.safetensors", "tokens/*/ids", "tokens/*/loss_mask", "tokens/*/names.json"]
 
 
 @pytest.mark.parametrize("place", _PLACES)

@@ -139,7 +139,7 @@ def test_questions_about_a_picture_share_its_names(settings: Settings) -> None:
     lengths = {tokens.prefix_length(row) for row in range(len(tokens))}
     image = 16 + 1  # image tokens and the line break before the block, at least
     assert min(lengths) > image
-    keys = tokens.arrays["groups"]
+    keys = tokens.arrays["prefix_keys"]
     assert all(keys[row] == keys[row + 1] for row in range(0, len(tokens), 2))
     assert len(set(keys.tolist())) == len(tokens) // 2
 

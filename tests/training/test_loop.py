@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.training.scripted import Killed, weights
-from training.common.callbacks import best_stored
+from training.common.best_weights import best_stored
 from training.common.trainer import RowTrainer
 
 

@@ -29,7 +29,7 @@ from tests.vlm_training import (
 from training.common.views import WHOLE
 from training.run import run
 from training.sft.conversations import row_losses
-from training.sft.finetune import unambiguous
+from training.sft.finetune import shorten_module_path
 from training.sft.image_text_recipe import ImageTextRecipe
 from training.sft.settings import FinetuneSettings
 from training.sft.trainer import SftTrainer
@@ -89,13 +89,13 @@ def test_the_loss_of_a_row_is_that_of_transformers_on_each_conversation(
     recipe = ImageTextRecipe(settings)
     plan = recipe.plan()
     model = recipe.build(plan)
-    rows = recipe.row_maker(plan, model)(plan.tokens, plan.groups, plan.layout, lambda place: WHOLE)
+    rows = recipe.row_maker(plan, model)(plan.tokens, plan.groups, plan.layout, lambda index: WHOLE)
     assert len(rows) == 1 and len(plan.train_rows) == len(data.read_text().splitlines())
     with torch.no_grad():
         losses, weights = row_losses(model.train(), model, rows[0])
         total = 0.0
         for number in range(len(plan.train_rows)):
-            alone = rows._parts([rows._conversation(number, 0)])  # type: ignore[attr-defined]
+            alone = rows._parts([rows._open(number, 0)])  # type: ignore[attr-defined]
             (part,) = alone
             labels = torch.full_like(part["inputs"]["input_ids"], -100)
             columns = part["predict_from"][:, 1]
@@ -161,8 +161,8 @@ def test_a_projector_inside_the_encoder_has_its_own_rate(
 def test_a_part_is_told_from_one_whose_name_ends_alike() -> None:
     """MiniCPM-V has a `merger` beside the encoder and a `vit_merger` in it."""
     names = ["model", "model.vision_tower", "model.vision_tower.vit_merger", "model.merger"]
-    assert unambiguous("model.merger", names) == "model.merger"
-    assert unambiguous("model.vision_tower", names) == "vision_tower"
+    assert shorten_module_path("model.merger", names) == "model.merger"
+    assert shorten_module_path("model.vision_tower", names) == "vision_tower"
     model = nn.ModuleDict({"vit_merger": nn.Linear(1, 1), "merger": nn.Linear(1, 1)})
     freeze(model, trainable=("merger",))
     assert {name for name, each in model.named_parameters() if each.requires_grad} == {

@@ -16,7 +16,7 @@ from tests.cli.run import refused, vqa_here
 from tests.tiny import llava_1_5
 from training.run import _recipe_class, run
 from training.sft.packing import stack_rows
-from training.sft.preference import PairRows, PreferenceRecipe, PreferenceSettings, pair_logits
+from training.sft.preference import PairRows, PreferenceRecipe, PreferenceSettings, pair_log_probs
 from vqa.data.encoding import encode_row
 from vqa.data.reading import read
 from vqa.errors import InputError
@@ -103,7 +103,7 @@ def test_the_loss_begins_at_log_two_and_the_better_answers_gain(tmp_path, pairs,
     trained = checkpoints.load(str(out), dtype="float32").model.eval()
     for index in range(len(rows)):
         with torch.no_grad(), recipe.while_training(trained):
-            gained = pair_logits(trained, rows[index], trained.lm_head) - rows.reference[index]
+            gained = pair_log_probs(trained, rows[index], trained.lm_head) - rows.reference[index]
         assert (gained[:, 0] > gained[:, 1]).all()
 
 
@@ -168,8 +168,8 @@ def test_pairs_of_rows_in_one_pass(tmp_path, pairs, config) -> None:
     alone = [rows[index] for index in range(3)]
     assert len({row["input_ids"].shape for row in alone}) > 1  # they are filled up
     with torch.no_grad(), recipe.while_training(model.eval()):
-        logits = pair_logits(model, stack_rows(alone), model.lm_head)
-    torch.testing.assert_close(logits, torch.cat([row["reference"] for row in alone]))
+        log_probs = pair_log_probs(model, stack_rows(alone), model.lm_head)
+    torch.testing.assert_close(log_probs, torch.cat([row["reference"] for row in alone]))
 
 
 @pytest.mark.slow

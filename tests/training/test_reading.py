@@ -14,9 +14,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import llava_1_5
-from tests.training.conftest import Config
 from tests.training.recipes import RECIPES, Start
-from training.run import run
 from training.sft.data import llava_encoder, plan_rows
 from training.sft.settings import FinetuneSettings
 from vqa.data import read
@@ -123,26 +121,3 @@ def test_examples_come_from_the_cache_as_they_were_read(tmp_path: Path, data: Pa
         assert [list(map(str, e.images)) for e in examples] == [
             list(map(str, e.images)) for e in expected
         ]
-
-
-def test_the_cache_of_an_earlier_version_has_no_examples(
-    tmp_path: Path, data: Path, config: Config
-) -> None:
-    """Its tokens are taken, and the examples are read from the file."""
-    values = {"recipe": "finetune", "model": llava_1_5(tmp_path / "model"), "data": data,
-              "max_steps": 1, "projector_start": "words"}  # fmt: skip
-    run(config(**values, output=tmp_path / "first"))
-    (names,) = (tmp_path / "cache" / "tokens").glob("*/names.json")
-    sums = json.loads((names.parent / "checksums.json").read_text())
-    for name in ("examples.jsonl", "example_starts"):
-        (names.parent / name).unlink()
-        del sums[name]
-    (names.parent / "checksums.json").write_text(json.dumps(sums))
-    before = names.stat().st_mtime_ns
-    run(config(**values, output=tmp_path / "second"))
-    assert names.stat().st_mtime_ns == before
-    one, two = (
-        sorted((tmp_path / name / "validation").iterdir())[-1].read_text()
-        for name in ("first", "second")
-    )
-    assert one == two

@@ -20,9 +20,10 @@ from safetensors.torch import load_file
 from tests.cli.run import environment
 from tests.tiny import llava_1_5
 from training.common.processes import refuse_second_training
-from training.common.resume import last_checkpoint
+from training.common.resume import remove_partial_checkpoints
 from training.run import run
 from vqa.errors import InputError, VQAError
+from vqa.models.runs import last_checkpoint
 
 RATES = {"projector": 0.01, "language": 0.01}
 
@@ -33,10 +34,13 @@ def test_a_half_written_checkpoint_does_not_count(tmp_path: Path) -> None:
         path.mkdir()
         (path / "trainer_state.json").write_text('{"global_step": 1}' if step != 10 else '{"glob')
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
-    assert not (tmp_path / "checkpoint-10").exists()
+    assert (tmp_path / "checkpoint-10").exists()
     (tmp_path / "checkpoint-20-copy").mkdir()  # a user's
+    remove_partial_checkpoints(tmp_path)
+    assert not (tmp_path / "checkpoint-10").exists()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
     assert (tmp_path / "checkpoint-20-copy").exists()
+    remove_partial_checkpoints(tmp_path / "nowhere")
     assert last_checkpoint(tmp_path / "nowhere") is None
 
 

@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.tiny import llava_1_5
-from training.common.callbacks import best_of
+from training.common.best_weights import best_of
 from training.run import run
-from training.sft.data import kept_apart
+from training.sft.data import mark_validation_rows
 from training.sft.tokens import TokenTable
 from vqa.errors import InputError
 
@@ -24,10 +24,10 @@ from vqa.errors import InputError
 def tokens(rows: list[list[str]]) -> TokenTable:
     """Rows about the pictures of these paths."""
     paths = sorted({path for row in rows for path in row})
-    places = [paths.index(path) for row in rows for path in row]
+    indices = [paths.index(path) for row in rows for path in row]
     starts = np.cumsum([0, *map(len, rows)])
-    arrays = {"pictures": np.array(places, np.int32), "picture_starts": starts,
-              "cuts": np.zeros(len(rows), np.int32)}  # fmt: skip
+    arrays = {"pictures": np.array(indices, np.int32), "picture_starts": starts,
+              "prefix_lengths": np.zeros(len(rows), np.int32)}  # fmt: skip
     return TokenTable(arrays, paths, [])
 
 
@@ -39,11 +39,11 @@ def tokens(rows: list[list[str]]) -> TokenTable:
     seed=st.integers(0, 5),
 )
 def test_no_picture_is_on_both_sides(rows, contents, share, seed):
-    prints = {path: f"content {n}" for path, n in zip("abcdefghij", contents, strict=True)}
-    apart = kept_apart(tokens(rows), prints, share, seed)
+    fingerprints = {path: f"content {n}" for path, n in zip("abcdefghij", contents, strict=True)}
+    apart = mark_validation_rows(tokens(rows), fingerprints, share, seed)
     sides = [
         {
-            prints[path]
+            fingerprints[path]
             for row, marked in zip(rows, apart, strict=True)
             if marked == side
             for path in row
@@ -57,13 +57,13 @@ def test_no_picture_is_on_both_sides(rows, contents, share, seed):
 
 def test_the_share_is_about_what_was_asked_for_and_stays_when_data_grows():
     rows = [[f"{n}"] for n in range(1000)]
-    prints = {path: path for [path] in rows}
-    few = kept_apart(tokens(rows[:500]), prints, 0.1, 0)
-    many = kept_apart(tokens(rows), prints, 0.1, 0)
+    fingerprints = {path: path for [path] in rows}
+    few = mark_validation_rows(tokens(rows[:500]), fingerprints, 0.1, 0)
+    many = mark_validation_rows(tokens(rows), fingerprints, 0.1, 0)
     assert 70 <= many.sum() <= 130
     assert (few == many[:500]).all()
-    assert kept_apart(tokens(rows[:2]), prints, 0.01, 0).sum() == 1
-    assert kept_apart(tokens(rows[:1]), prints, 0.5, 0).sum() == 0
+    assert mark_validation_rows(tokens(rows[:2]), fingerprints, 0.01, 0).sum() == 1
+    assert mark_validation_rows(tokens(rows[:1]), fingerprints, 0.5, 0).sum() == 0
 
 
 def test_a_run_tells_what_it_learned(tmp_path, data, config):

@@ -18,19 +18,19 @@ from torch import Tensor
 
 from training.align.captions import CaptionPairs, pair_captions, read_captions
 from training.align.settings import AlignSettings
-from training.common.dry_run import timed
 from training.common.features import SHARD, FeatureCache, fill, pixels_of
 from training.common.pictures import open_pictures
 from training.common.planning import (
     data_files,
     data_fingerprint,
     draw_rows,
-    marked,
+    indices_of,
     refuse_leaks,
 )
 from training.common.recipe import PlanSize, TrainPlan
 from training.common.rows import TrainRows, ValidationSet
 from training.common.skipped import FileProblems, SkippedRows, refuse_none_left, refuse_or_skip
+from training.common.timing import timed
 from vqa.alignment.dual_encoder import DualEncoder, tokenize
 from vqa.alignment.joint import JointModel, text_features
 from vqa.data.split import held_out
@@ -128,10 +128,10 @@ def plan_pairs(settings: AlignSettings, encoder: DualEncoder) -> AlignPlan:
     if settings.validation.data is None:
         contents = held_out(data.fingerprints, settings.validation.share, settings.seed)
         apart = np.array([key in contents for key in data.fingerprints], dtype=np.bool_)
-        validation, train = marked(apart), marked(~apart)
+        validation, train = indices_of(apart), indices_of(~apart)
     else:
-        prints, val_file = opened.fingerprints, settings.validation.data
-        refuse_leaks(data.pictures, val_data.pictures, prints, val_file)
+        fingerprints, val_file = opened.fingerprints, settings.validation.data
+        refuse_leaks(data.pictures, val_data.pictures, fingerprints, val_file)
         train, validation = (np.arange(len(d.pictures), dtype=np.int32) for d in (data, val_data))
     validation = draw_rows(validation, settings.validation.pictures, settings.seed)
     if len(train) < 2:

@@ -16,12 +16,11 @@ from torch import Tensor, nn
 
 from training.align.data import AlignPlan, count_steps, plan_pairs, prepare, seconds_of_features
 from training.align.settings import AlignSettings
-from training.common.dry_run import timed
 from training.common.memory import MemoryEstimate, estimate_module, own_memory
 from training.common.processes import device_of
 from training.common.recipe import ModelCard, PreparedRun, Recipe
-from training.common.report import count_module
 from training.common.rows import TrainRows
+from training.common.timing import timed
 from training.common.trainer import RowTrainer
 from vqa.alignment import loading
 from vqa.alignment.dual_encoder import DualEncoder
@@ -29,7 +28,7 @@ from vqa.alignment.joint import JointModel, ProjectionHead
 from vqa.alignment.losses import contrastive_loss, duplicate_pairs, gather_rows, sigmoid_loss
 from vqa.metrics.retrieval import ranks, recall_at
 from vqa.models.checkpoints import absolute_name
-from vqa.models.llava import ModuleReport
+from vqa.models.llava import ModuleReport, count_module
 from vqa.utils import fingerprint
 from vqa.utils.files import replaced_files
 
@@ -38,12 +37,12 @@ class AlignRecipe(Recipe[AlignSettings, AlignPlan]):
     """Training of a dual encoder on pictures and captions."""
 
     settings_class = AlignSettings
-    less_memory = "take fewer at once (batch or row_questions), or freeze the encoder"
+    memory_advice = "take fewer at once (batch or row_questions), or freeze the encoder"
 
     @cached_property
     def _encoder(self) -> DualEncoder:
         settings = self.settings
-        self.program = own_memory()
+        self.process_bytes = own_memory()
         encoder = loading.compose(settings.vision, settings.text, settings.heads, settings.seed)
         loading.name_classes(encoder)
         encoder.model.vision_tower.requires_grad_(settings.train.vision)
@@ -85,7 +84,7 @@ class AlignRecipe(Recipe[AlignSettings, AlignPlan]):
         ]
 
     def remarks(self, plan: AlignPlan) -> list[str]:
-        """Tell how many captions there are, and what of the data is left out."""
+        """Count the captions, and the rows of the data that are left out."""
         line = (
             f"{len(plan.pairs)} captions of {len(plan.train)} pictures, {len(plan.validation)} "
             "kept apart"
@@ -142,7 +141,7 @@ class AlignRecipe(Recipe[AlignSettings, AlignPlan]):
     def estimate(self, plan: AlignPlan) -> MemoryEstimate:
         """Estimate the memory of a step, by running the model."""
         model, forward = self._encoder.model, partial(self._loss, self._batch(plan))
-        return estimate_module(model, forward, self.program, self.report(model))
+        return estimate_module(model, forward, self.process_bytes, self.report(model))
 
     def advice(self, plan: AlignPlan, free: int) -> Sequence[str]:
         """List settings under which a step takes less memory."""
@@ -243,12 +242,12 @@ def measure(model: JointModel, rows: TrainRows, device: torch.device) -> dict[st
         pictures.update(zip(ids[0], picture_vectors, strict=True))
         texts.update(zip(ids[1], text_vectors, strict=True))
         pairs += zip(*ids, strict=True)
-    places = {number: place for place, number in enumerate(pictures)}
-    columns = {number: place for place, number in enumerate(texts)}
+    lines = {number: index for index, number in enumerate(pictures)}
+    columns = {number: index for index, number in enumerate(texts)}
     scores = torch.stack(list(pictures.values())) @ torch.stack(list(texts.values())).T  # [P, T]
     matching = np.zeros(tuple(scores.shape), dtype=np.bool_)
     for picture, text in pairs:
-        matching[places[picture], columns[text]] = True
+        matching[lines[picture], columns[text]] = True
     by_picture = ranks(scores.cpu().numpy(), matching)
     by_text = ranks(scores.T.cpu().numpy(), matching.T)
     to_text, to_picture = (recall_at(r, [1])["recall_at_1"] for r in (by_picture, by_text))

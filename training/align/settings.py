@@ -49,5 +49,5 @@ class AlignSettings(RunSettings):
     weight_decay: float = Field(0.1, ge=0)
 
     def rows_of_step(self) -> int:
-        """A batch for each process."""
+        """Count a batch for each process."""
         return PartialState().num_processes

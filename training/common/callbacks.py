@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
+from training.common.best_weights import (
+    best_of,
+    best_stored,
+    out_of_patience,
+    stored_weights,
+    validations_of,
+    weights_path,
+)
 from training.common.curves import draw
-from training.common.resume import BEST, best_weights
 from training.common.settings import ValidationSettings
 from vqa.utils.files import atomic_directory, atomic_write, json_text
 from vqa.utils.stopping import SIGNALS
@@ -41,7 +47,7 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._loss = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Say where the run begins, and start the bar there."""
+        """Print where the run begins, and start the bar there."""
         if not state.is_world_process_zero:
             return
         if state.global_step:
@@ -131,8 +137,8 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
     """Decide when to save besides the validations: by time, and where a signal stops the run.
 
     The first step of each start is saved, too: what cannot be saved fails at once, not hours later,
-    and a run that is killed again and again gets on. All processes do alike: the clock is that of
-    the first one, a signal counts whichever has received it.
+    and a run that is killed again and again gets on. All processes do the same: the clock of the
+    first one counts, and a signal that any of them has received.
     """
 
     def __init__(self, trainer: RowTrainer, minutes: float) -> None:
@@ -146,7 +152,7 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
         SIGNALS.defer()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Save if it is time; stop if a signal has come, the validation is for the next start."""
+        """Save if it is time; stop if a signal has come: the next start validates."""
         due = self._next is None or time.monotonic() >= self._next
         if self._agree(args, due):
             control.should_save = True
@@ -163,7 +169,7 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = True
 
     def _agree(self, args: Any, due: bool) -> bool:
-        """Tell whether it is time to save by the first process; note a signal of any of them."""
+        """Return whether it is time to save by the first process; note a signal of any of them."""
         number = SIGNALS.received
         if args.world_size > 1:
             mine = [number, int(due and args.process_index == 0)]
@@ -177,7 +183,7 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
 
 
 class BestWeightsCallback(TrainerCallback):  # type: ignore[misc]
-    """Keep the weights of the best validation as `best-STEP`, and stop when none follows."""
+    """Store the weights of the best validation as `best-STEP`; stop when patience is at its end."""
 
     def __init__(self, trainer: RowTrainer, settings: ValidationSettings, output: Path) -> None:
         self._trainer = trainer
@@ -185,8 +191,8 @@ class BestWeightsCallback(TrainerCallback):  # type: ignore[misc]
         self._output = output
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Compare with all validations so far; the log has them, also those before a kill."""
-        validations = [entry for entry in state.log_history if "eval_loss" in entry]
+        """Compare with all validations so far; the log has even those before a kill."""
+        validations = validations_of(state.log_history)
         if best_of(validations, self._settings.best_by) is validations[-1]:
             self._store(state.global_step)
         if out_of_patience(validations, self._settings):
@@ -194,18 +200,18 @@ class BestWeightsCallback(TrainerCallback):  # type: ignore[misc]
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Remove weights that were best before: no run goes on from earlier than this checkpoint.
+        """Remove weights that were best before: no run goes on from before this checkpoint.
 
-        Until then a kill may take the run back to where they are the best ones.
+        Until it is there a kill may take the run back to where they are the best ones.
         """
         best = best_stored(state.log_history, self._settings.best_by, self._output)
         if best is not None and state.is_world_process_zero:
-            for step, path in best_weights(self._output).items():
+            for step, path in stored_weights(self._output).items():
                 if step != best["step"]:
                     shutil.rmtree(path, ignore_errors=True)
 
     def _store(self, step: int) -> None:
-        path = self._output / f"{BEST}-{step}"
+        path = weights_path(self._output, step)
         if self._trainer.sharded:
             self._trainer.save_model(str(path), _internal_call=True)
         elif self._trainer.is_world_process_zero():
@@ -213,34 +219,3 @@ class BestWeightsCallback(TrainerCallback):  # type: ignore[misc]
             with atomic_directory(path) as directory:
                 self._trainer._save(str(directory))
         self._trainer.accelerator.wait_for_everyone()  # nobody reads it half written
-
-
-def best_of(entries: list[dict[str, Any]], by: str) -> dict[str, Any]:
-    """Return the log entry of the best validation; of equal ones that of less loss, the first."""
-    if by == "metric" and all("eval_metric" in entry for entry in entries):
-        return max(entries, key=lambda entry: (entry["eval_metric"], -entry["eval_loss"]))
-    return min(entries, key=lambda entry: float(entry["eval_loss"]))
-
-
-def best_stored(
-    log: Sequence[dict[str, Any]], by: str, output: Path, last: int | None = None
-) -> dict[str, Any] | None:
-    """Return the entry of the best validation with weights in `output`, or as the `last`.
-
-    None where no validated weights are there.
-    """
-    stored = [
-        entry
-        for entry in log
-        if "eval_loss" in entry
-        and (entry["step"] == last or (output / f"{BEST}-{entry['step']}").is_dir())
-    ]
-    return best_of(stored, by) if stored else None
-
-
-def out_of_patience(validations: list[dict[str, Any]], settings: ValidationSettings) -> bool:
-    """Tell whether so many validations as `patience` says have come since the best one."""
-    if settings.patience is None or not validations:
-        return False
-    best = validations.index(best_of(validations, settings.best_by))
-    return len(validations) - 1 - best >= settings.patience

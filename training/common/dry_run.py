@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -16,25 +13,6 @@ from training.common.processes import device_of
 from training.common.recipe import Recipe
 from training.common.report import print_remarks, print_report, print_sets
 from vqa.utils.console import duration
-
-_TIMED = 2  # calls
-
-
-def timed(call: Callable[[], object]) -> float:
-    """Measure the seconds of one call, the first not counted."""
-    call()
-    _synchronize()
-    start = time.perf_counter()
-    for _ in range(_TIMED):
-        call()
-    _synchronize()
-    return (time.perf_counter() - start) / _TIMED
-
-
-def _synchronize() -> None:
-    """Wait for the accelerator, which computes while the program goes on."""
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()
 
 
 def dry_run(recipe: Recipe[Any, Any]) -> None:
@@ -63,7 +41,7 @@ def dry_run(recipe: Recipe[Any, Any]) -> None:
     lines.append(
         f"memory at its peak: about {gigabytes(needed.total)} of {gigabytes(free)} free (weights "
         f"{gigabytes(needed.weights)}, what learns {gigabytes(needed.trained)}, activations "
-        f"{gigabytes(needed.activations)}, program {gigabytes(needed.program)})"
+        f"{gigabytes(needed.activations)}, program {gigabytes(needed.process_bytes)})"
     )
     if hours is not None:
         lines.append(f"about {duration(hours)} on this machine, validation not counted")

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from training.common.dry_run import timed
+from training.common.timing import timed
 from training.common.views import WHOLE, View
 from vqa.errors import InputError, NotFiniteError
 from vqa.inputs.images import load_image
@@ -66,9 +66,9 @@ class FeatureCache:
             self._open_files[key], self._paths[key] = file, path
 
     def check(self, keys: Iterable[str]) -> None:
-        """Forget the features in files of these `keys` that are damaged inside.
+        """Drop the features in files of these `keys` that are damaged inside.
 
-        Each file is read in passing. One that has no checksum, of an earlier version, gets one.
+        Samples of each file are read. One of an earlier version, which has no checksum, gets one.
         """
         recorded = checksums.recorded_files(self.directory)
         for path in sorted({self._paths[key] for key in keys if key in self._paths}):
@@ -149,9 +149,9 @@ def cache_features(
     image_processor: BaseImageProcessor,
     pictures: Mapping[str, tuple[Path, View]],
 ) -> FeatureCache:
-    """Compute the features that are missing. `pictures` are files and views of them.
+    """Compute the features that are missing; `pictures` are files and views of them, by key.
 
-    Their keys are the views' keys, which for whole pictures are the fingerprints of their files.
+    The key of a whole picture is the fingerprint of its file.
     """
     directory = cache_directory(model, image_processor)
     directory.mkdir(parents=True, exist_ok=True)
@@ -186,13 +186,13 @@ def fill(
         for start in range(0, len(todo), shard):
             done: dict[str, Tensor] = {}
             try:
-                for place in range(start, min(start + shard, len(todo)), size):
-                    keys, inputs = zip(*todo[place : min(place + size, start + shard)], strict=True)
+                for begin in range(start, min(start + shard, len(todo)), size):
+                    keys, inputs = zip(*todo[begin : min(begin + size, start + shard)], strict=True)
                     features = encode(inputs)
                     # copies: a slice would keep the features of the whole batch alive
                     copies = (one.clone().cpu() for one in features)
                     done |= dict(zip(keys, copies, strict=True))
-                    tell(place + len(keys), len(todo))
+                    tell(begin + len(keys), len(todo))
             finally:  # whatever cuts it short: what is encoded need not be encoded again
                 if done:
                     cached.add(done)
@@ -232,7 +232,7 @@ def _crops_of(
 
 
 def by_crop(features: Tensor) -> Tensor:
-    """Give the features of a picture as [C, N, Dv]: one without tiles is stored as [N, Dv]."""
+    """Return the features of a picture as [C, N, Dv]: without tiles they are stored as [N, Dv]."""
     return features if features.ndim == 3 else features[None]
 
 
@@ -248,7 +248,7 @@ def features_of(
     pictures: Mapping[str, tuple[Path, View]],
     fingerprints: Mapping[str, str],
 ) -> PictureTensors:
-    """Give the patch features of `pictures`, views by their keys; what the cache lacks is computed.
+    """Return what gives patch features of `pictures`, views by key; compute those not cached.
 
     `fingerprints` are those of the pictures' files by path.
     """
@@ -257,7 +257,7 @@ def features_of(
 
 
 def pixels_of(image_processor: BaseImageProcessor) -> PictureTensors:
-    """Give the pixels of pictures, read each time."""
+    """Return what gives the pixels of pictures, which are read each time."""
 
     def pixels(path: str, view: View = WHOLE) -> Tensor:
         return _crops_of(image_processor, [(Path(path), view)])[0]
@@ -275,7 +275,7 @@ def seconds_a_picture(
 
 
 class CachedTower(nn.Module):
-    """Stand where the frozen encoder stood, and return features that are computed already.
+    """Takes the place of the frozen encoder, and returns features that are computed already.
 
     The projector stays inside the model's forward pass, where wrappers for several devices see it.
     """
@@ -291,7 +291,7 @@ class CachedTower(nn.Module):
 
 @contextmanager
 def cached_tower(model: PreTrainedModel) -> Iterator[None]:
-    """Let the model read patch features, as rows with cached features have them, as its pixels."""
+    """Make the model take cached patch features [B, N, Dv] in place of pixels."""
     config = model.config
     before = (
         model.model.vision_tower,
@@ -307,7 +307,7 @@ def cached_tower(model: PreTrainedModel) -> Iterator[None]:
 
 @contextmanager
 def original_tower(model: PreTrainedModel) -> Iterator[None]:
-    """Let the model read pictures again, for a while, where it reads cached features."""
+    """Make a model that takes cached features take pixels again, for a while."""
     tower = model.model.vision_tower
     if not isinstance(tower, CachedTower):
         yield

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from training.common.resume import last_checkpoint
+from training.common.resume import checkpoint_line
 from vqa.errors import VQAError
 from vqa.models.finite import first_not_finite
 
@@ -15,7 +15,7 @@ from vqa.models.finite import first_not_finite
 def check_value(
     value: float, what: str, step: int, model: nn.Module, output: Path, change: str
 ) -> None:
-    """Raise VQAError where `what` is not finite at `step`, with the checkpoint that is whole.
+    """Raise VQAError where `what` is not finite at `step`, with the last checkpoint and advice.
 
     `value` has to be the same in all processes, so that all of them end. `change` is what to set
     for another run, unless `model` is damaged.
@@ -39,6 +39,4 @@ def check_trained(step: int, model: nn.Module, output: Path, change: str) -> Non
 
 
 def _error(problem: str, step: int, output: Path, advice: str) -> VQAError:
-    last = last_checkpoint(output)
-    checkpoint = f" ({last} is whole)" if last else ""
-    return VQAError(f"step {step}: {problem}{checkpoint}: {advice}")
+    return VQAError(f"step {step}: {problem} ({checkpoint_line(output)}): {advice}")

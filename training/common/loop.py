@@ -12,24 +12,29 @@ import torch
 from accelerate import PartialState
 from transformers import PrinterCallback, TrainerState, TrainingArguments
 
+from training.common.best_weights import (
+    best_of,
+    best_stored,
+    out_of_patience,
+    stored_weights,
+    validations_of,
+    weights_path,
+)
 from training.common.callbacks import (
     BestWeightsCallback,
     CheckpointCallback,
     LogCallback,
     ProgressCallback,
-    best_of,
-    best_stored,
-    out_of_patience,
 )
 from training.common.processes import on_cpu, shutdown_distributed
 from training.common.recipe import PreparedRun, Recipe
-from training.common.resume import BEST, best_weights, last_checkpoint
+from training.common.resume import remove_partial_checkpoints
 from training.common.run_directory import RunDirectory, RunDirectoryCallback
 from training.common.settings import RunSettings
 from training.common.trainer import RowTrainer, unwrap
 from vqa.errors import InputError, VQAError
 from vqa.models.memory import is_out_of_memory
-from vqa.models.runs import STATE, step_of
+from vqa.models.runs import STATE, last_checkpoint, step_of
 from vqa.utils.stopping import SIGNALS
 
 
@@ -45,6 +50,7 @@ def fit(
     for parameter in model.parameters():
         if parameter.requires_grad:  # small steps would vanish in bfloat16
             parameter.data = parameter.data.float()
+    remove_partial_checkpoints(settings.output)
     checkpoint = last_checkpoint(settings.output)
     _remove_best_after(settings.output, step_of(checkpoint) if checkpoint else -1)
     state = checkpoint and TrainerState.load_from_json(str(checkpoint / STATE))
@@ -63,12 +69,12 @@ def fit(
             eval_dataset=prepared.validation and prepared.validation.rows,
             data_collator=recipe.collate,
         )
-        _train(trainer, checkpoint, recipe.less_memory)
+        _train(trainer, checkpoint, recipe.memory_advice)
         _take_best(trainer)
     return trainer
 
 
-def _train(trainer: RowTrainer, checkpoint: Path | None, less_memory: str) -> None:
+def _train(trainer: RowTrainer, checkpoint: Path | None, memory_advice: str) -> None:
     """Run Trainer.train with callbacks; turn an out-of-memory error into a VQAError with advice."""
     settings = trainer.settings
     trainer.remove_callback(PrinterCallback)
@@ -86,7 +92,7 @@ def _train(trainer: RowTrainer, checkpoint: Path | None, less_memory: str) -> No
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise VQAError(f"the memory is full: {less_memory}") from error
+        raise VQAError(f"the memory is full: {memory_advice}") from error
     finally:
         progress.stop()
     if checkpoints.stopped:
@@ -95,7 +101,7 @@ def _train(trainer: RowTrainer, checkpoint: Path | None, less_memory: str) -> No
 
 
 def _take_best(trainer: RowTrainer) -> None:
-    """Give the model the weights that were best at the validation, if those are not its own."""
+    """Load the weights that were best at validation, unless the model has them already."""
     if trainer.validation is None:
         return
     settings, last = trainer.settings, trainer.state.global_step
@@ -103,17 +109,17 @@ def _take_best(trainer: RowTrainer) -> None:
     best = best_stored(trainer.state.log_history, by, settings.output, last)
     _name_lost_best(trainer, best)
     if best is not None and best["step"] != last:
-        trainer._load_from_checkpoint(str(settings.output / f"{BEST}-{best['step']}"))
+        trainer._load_from_checkpoint(str(weights_path(settings.output, best["step"])))
 
 
 def _name_lost_best(trainer: RowTrainer, taken: dict[str, Any] | None) -> None:
-    """Print which weights were better than those that are taken, and are no longer there."""
+    """Print which weights were better than those that are taken, but are no longer there."""
     by = trainer.settings.validation.best_by
-    validations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+    validations = validations_of(trainer.state.log_history)
     best = best_of(validations, by) if validations else taken
     if best is None or best == taken or not trainer.is_world_process_zero():
         return
-    path = trainer.settings.output / f"{BEST}-{best['step']}"
+    path = weights_path(trainer.settings.output, best["step"])
     instead = f"those of step {taken['step']}" if taken else "the last ones"
     print(
         f"{path} is gone, the weights that were best at validation: {instead} are taken",
@@ -122,28 +128,28 @@ def _name_lost_best(trainer: RowTrainer, taken: dict[str, Any] | None) -> None:
 
 
 def _is_over(state: TrainerState, settings: RunSettings, prepared: PreparedRun) -> bool:
-    """Tell whether nothing follows a checkpoint: a kill came between it and the end of the run."""
-    validations = [entry for entry in state.log_history if "eval_loss" in entry]
+    """Return whether a checkpoint is the last: a kill came between it and the end of the run."""
+    validations = validations_of(state.log_history)
     return state.global_step >= settings.steps_for(len(prepared.train)) or (
         prepared.validation is not None and out_of_patience(validations, settings.validation)
     )
 
 
 def _remove_best_after(output: Path, step: int) -> None:
-    """Forget best weights that are later than where the run goes on from."""
+    """Remove best weights of later steps than that from which the run goes on."""
     if PartialState().is_main_process:
-        for best_step, path in best_weights(output).items():
+        for best_step, path in stored_weights(output).items():
             if best_step > step:
                 shutil.rmtree(path, ignore_errors=True)
     PartialState().wait_for_everyone()
 
 
 def _is_unvalidated(state: TrainerState | None, every: int, steps: int) -> bool:
-    """Tell whether a start begins with a validation: the first, or one that a kill cut short."""
+    """Return whether a start begins with a validation: the first, or one that a kill cut short."""
     if state is None:
         return True
     step = state.global_step
-    done = any("eval_loss" in entry and entry["step"] == step for entry in state.log_history)
+    done = any(entry["step"] == step for entry in validations_of(state.log_history))
     return not done and (step % every == 0 or step >= steps)
 
 
@@ -182,7 +188,7 @@ def _arguments(
         eval_strategy="steps" if validated else "no",
         eval_steps=every if validated else None,
         eval_on_start=validated and _is_unvalidated(state, every, steps),
-        save_steps=settings.save_every or steps,  # besides those of `Checkpoints`
+        save_steps=settings.save_every or steps,  # besides those of `CheckpointCallback`
         logging_steps=settings.log_every,
         seed=settings.seed,
         report_to=settings.loggers or "none",

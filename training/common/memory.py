@@ -22,16 +22,16 @@ class MemoryEstimate:
     weights: int
     trained: int  # float32 copies, gradients and the optimizer's moments of what learns
     activations: int  # of one row, logits included
-    program: int  # libraries, and what they need of their own
+    process_bytes: int  # libraries, and what they need of their own
     modules: tuple[ModuleReport, ...]  # what learns and what is frozen
 
     @property
     def total(self) -> int:
-        """Add the parts up."""
-        return self.weights + self.trained + self.activations + self.program
+        """The sum of the parts."""
+        return self.weights + self.trained + self.activations + self.process_bytes
 
     def fits(self, free: int) -> bool:
-        """Tell whether a device with so many free bytes is sure to be enough."""
+        """Return whether so many free bytes are sure to be enough."""
         return self.total < _SHARE * free
 
 
@@ -43,7 +43,7 @@ def optimizer_bytes(parameters: int) -> int:
 def estimate_module(
     model: nn.Module,
     forward: Callable[[], object],
-    program: int,
+    process_bytes: int,
     modules: Sequence[ModuleReport],
     beside: int = 0,
 ) -> MemoryEstimate:
@@ -55,7 +55,7 @@ def estimate_module(
         weights=sum(parameter.nbytes for parameter in model.parameters()) + beside,
         trained=optimizer_bytes(sum(p.numel() for p in model.parameters() if p.requires_grad)),
         activations=activation_bytes(model, forward),
-        program=program,
+        process_bytes=process_bytes,
         modules=tuple(modules),
     )
 
@@ -85,10 +85,10 @@ def available(device: torch.device) -> int:
 
 
 def own_memory() -> int:
-    """Measure the bytes of this process that are not pages of files, which may be dropped."""
+    """Measure the bytes of this process, without pages of files, which the system may drop."""
     return int(psutil.Process().memory_full_info().uss)
 
 
 def gigabytes(count: int) -> str:
-    """Write a number of bytes for people."""
+    """Write a number of bytes in gigabytes."""
     return f"{count / 1e9:.1f} GB"

@@ -1,4 +1,4 @@
-"""Open every picture of a run before it starts: a broken one is named with its row, not met later.
+"""Open every picture of a run before it starts, so that a broken one is named at once.
 
 Which contents could be opened is noted in the cache directory, so that the next start reads the
 files but decodes none of them.
@@ -26,7 +26,7 @@ from vqa.utils.progress import progress_bar
 from vqa.version import __version__
 
 # Part of the note's name: raise it when `load_image` refuses or takes other pictures.
-_OPENED = 1
+_OPENED_VERSION = 1
 _THREADS = min(8, os.cpu_count() or 1)
 _AT_ONCE = 4096  # pictures between two notes of what could be opened
 
@@ -53,14 +53,14 @@ def open_pictures(paths: Sequence[str]) -> CheckedPictures:
             part = paths[start : start + _AT_ONCE]
             new: set[int] = set()
             results = pool.map(partial(_open, decodable=decodable), part)
-            for done, (path, (print_, reason)) in enumerate(zip(part, results, strict=True), 1):
+            for done, (path, (digest, reason)) in enumerate(zip(part, results, strict=True), 1):
                 tell(start + done, len(paths))
-                if print_ is None:
+                if digest is None:
                     pictures.broken[path] = reason
                     continue
-                pictures.fingerprints[path] = print_
-                if not _among(_key(print_), decodable):
-                    new.add(_key(print_))
+                pictures.fingerprints[path] = digest
+                if not _among(_key(digest), decodable):
+                    new.add(_key(digest))
             if new:
                 decodable = _store(new)
     return pictures
@@ -71,25 +71,25 @@ def _open(path: str, decodable: Keys) -> tuple[str | None, str]:
     try:
         if not os.path.isfile(path):
             load_image(path)  # says what is there instead
-        print_ = fingerprint.of_file(path)
-        if not _among(_key(print_), decodable):
+        digest = fingerprint.of_file(path)
+        if not _among(_key(digest), decodable):
             load_image(path)
     except InputError as error:
         return None, str(error).removesuffix(".")
-    return print_, ""
+    return digest, ""
 
 
-def _key(print_: str) -> int:
-    return int(print_[:16], 16)
+def _key(digest: str) -> int:
+    return int(digest[:16], 16)
 
 
 def _among(key: int, sorted_keys: Keys) -> bool:
-    place = int(sorted_keys.searchsorted(np.uint64(key)))
-    return place < len(sorted_keys) and int(sorted_keys[place]) == key
+    index = int(sorted_keys.searchsorted(np.uint64(key)))
+    return index < len(sorted_keys) and int(sorted_keys[index]) == key
 
 
 def _file() -> Path:
-    readers = [_OPENED, __version__, MAX_PIXELS, version("pillow")]
+    readers = [_OPENED_VERSION, __version__, MAX_PIXELS, version("pillow")]
     return cache.cache_dir() / "opened" / fingerprint.of_json(readers)
 
 

@@ -32,7 +32,7 @@ def data_fingerprint(files: Sequence[Path]) -> str:
 
 
 def data_root(path: Path, settings: RunSettings) -> Path:
-    """Find where a file's pictures are, whatever directory the command is given in."""
+    """Return the directory of a file's pictures, whatever the working directory is."""
     return (settings.images or default_root(path)).resolve()
 
 
@@ -57,6 +57,6 @@ def draw_rows(rows: NDArray[np.int32], most: int, seed: int) -> NDArray[np.int32
     return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
 
 
-def marked(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """List the numbers of what a mask marks."""
+def indices_of(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """List the indices at which a mask is set."""
     return np.flatnonzero(mask).astype(np.int32)

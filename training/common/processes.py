@@ -18,7 +18,7 @@ from vqa.utils.stopping import is_main
 
 
 def on_cpu(settings: RunSettings) -> bool:
-    """Tell whether the training runs on the CPU: as is set, or for want of anything else.
+    """Return whether the training runs on the CPU: as is set, or for want of anything else.
 
     Raises InputError where this machine has no such device.
     """
@@ -37,7 +37,7 @@ def device_of(settings: RunSettings) -> torch.device:
 def join_processes(settings: RunSettings) -> None:
     """Join the other processes of this run; to be called before anything asks how many there are.
 
-    The first to ask decides for the whole process, and without a word about the CPU it is alone.
+    The first `PartialState` decides for the whole process: it has to know that this is on the CPU.
     Raises InputError where this machine has no such device, or the launcher takes another one.
     """
     # the others wait while the first one computes features, which may take hours

@@ -54,7 +54,7 @@ class TrainPlan(ABC):
         """How large the run is."""
 
     def pictures_fingerprint(self) -> str:
-        """Identity of the pictures' contents: it parts those that are measured from the others."""
+        """Compute the identity of the pictures' contents, which decide what is held out."""
         return fingerprint.of_json(sorted(set(self.fingerprints.values())))
 
     def sets(self) -> Sequence[SetVisits]:
@@ -93,11 +93,12 @@ PlanT = TypeVar("PlanT", bound=TrainPlan)
 class Recipe(ABC, Generic[SettingsT, PlanT]):
     """One kind of training. A run calls its methods in the order in which they stand here.
 
-    A dry run calls `plan`, `estimate` and, where the run fits into memory, `seconds`.
+    A dry run calls `plan`, `estimate`, `seconds` where the run fits into memory or `advice` where
+    it does not, `steps` and `remarks`.
     """
 
     settings_class: ClassVar[type[RunSettings]]
-    less_memory: ClassVar[str]  # what to set where the memory is full
+    memory_advice: ClassVar[str]  # what to set where the memory is full
 
     def __init__(self, settings: SettingsT) -> None:
         self.settings = settings

@@ -14,13 +14,13 @@ from typing import Any
 
 from accelerate import PartialState
 
-from training.common.callbacks import best_stored
+from training.common.best_weights import best_stored, validations_of
 from training.common.recipe import ModelCard, PreparedRun, TrainPlan
-from training.common.resume import last_checkpoint, refuse_another
+from training.common.resume import refuse_another
 from training.common.settings import RunSettings
 from vqa.errors import InputError
 from vqa.models.checkpoints import is_adapter
-from vqa.models.runs import RUN
+from vqa.models.runs import RUN, last_checkpoint
 from vqa.utils.files import atomic_write, json_text, read_jsonl
 from vqa.utils.inert import cell, code, fenced, markdown_line
 from vqa.version import __version__
@@ -51,33 +51,32 @@ def describe(settings: RunSettings, plan: TrainPlan, prepared: PreparedRun) -> d
     }
 
 
-def begin(output: Path, described: dict[str, Any]) -> bool:
+def begin(output: Path, description: dict[str, Any]) -> bool:
     """Write `run.json`; False where the same run has been finished here.
 
     Raises InputError where `output` holds another run.
     """
-    old = refuse_another(output, described)
-    longer = old is not None and old.get("finished") and not _finished(old, described)
+    old = refuse_another(output, description)
+    finished = _finished(old, description)
+    longer = old is not None and old.get("finished") and not finished
     if longer and last_checkpoint(output) is None:
         raise InputError(
             f"output={output} holds a finished run without checkpoints, which cannot go on: give "
             "another output="
         )
-    if not PartialState().is_main_process:
-        PartialState().wait_for_everyone()  # until it is written
-        return not _finished(old, described)
-    if not _finished(old, described):
-        output.mkdir(parents=True, exist_ok=True)
-        _write(output, described)
-    else:
-        print(f"{output}: this run is finished; for more, raise epochs, max_steps or patience")
-    PartialState().wait_for_everyone()
-    return not _finished(old, described)
+    if PartialState().is_main_process:
+        if finished:
+            print(f"{output}: this run is finished; for more, raise epochs, max_steps or patience")
+        else:
+            output.mkdir(parents=True, exist_ok=True)
+            _write(output, description)
+    PartialState().wait_for_everyone()  # until it is written
+    return not finished
 
 
 def end(
     output: Path,
-    described: dict[str, Any],
+    description: dict[str, Any],
     log: Sequence[dict[str, Any]],
     card: ModelCard,
 ) -> None:
@@ -86,14 +85,14 @@ def end(
         path = output / CARD
         if not path.is_file() or _TAG in path.read_text(encoding="utf-8", errors="replace"):
             with atomic_write(path) as file:  # a README of the user's stays
-                file.write(_card_text(output, described, log, card))
-        _write(output, described | {"finished": True})
+                file.write(_card_text(output, description, log, card))
+        _write(output, description | {"finished": True})
 
 
-def _finished(old: Mapping[str, Any] | None, described: Mapping[str, Any]) -> bool:
+def _finished(old: Mapping[str, Any] | None, description: Mapping[str, Any]) -> bool:
     if old is None or not old.get("finished"):
         return False
-    return _ends_by(old["settings"]) == _ends_by(described["settings"])
+    return _ends_by(old["settings"]) == _ends_by(description["settings"])
 
 
 def _ends_by(settings: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -102,9 +101,9 @@ def _ends_by(settings: Mapping[str, Any]) -> tuple[Any, ...]:
     return settings.get("epochs"), settings.get("max_steps"), patience
 
 
-def _write(output: Path, described: dict[str, Any]) -> None:
+def _write(output: Path, description: dict[str, Any]) -> None:
     with atomic_write(output / RUN) as file:
-        file.write(json_text(described, indent=2) + "\n")
+        file.write(json_text(description, indent=2) + "\n")
 
 
 def _versions() -> dict[str, str]:
@@ -118,7 +117,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git() -> dict[str, Any] | None:
-    """Tell the commit of the working directory, and whether files differ from it."""
+    """Return the commit of the working directory, and whether files differ from it."""
 
     def ask(*command: str) -> str:
         done = subprocess.run(
@@ -133,14 +132,14 @@ def _git() -> dict[str, Any] | None:
 
 
 def _card_text(
-    output: Path, described: dict[str, Any], log: Sequence[dict[str, Any]], card: ModelCard
+    output: Path, description: dict[str, Any], log: Sequence[dict[str, Any]], card: ModelCard
 ) -> str:
     base, commands = card.base, card.commands
     if commands is None:
         path = shlex.quote(str(output))
         commands = [f"vqa ask --model {path} PHOTO QUESTION"]
         commands += [f"vqa merge {path} OUT    # a plain model directory"] * is_adapter(str(output))
-    settings = described["settings"]
+    settings = description["settings"]
     steps = max((entry["step"] for entry in log), default=0)
     lines = [
         "---",
@@ -152,18 +151,18 @@ def _card_text(
         f"# {markdown_line(output.name)}",
         "",
         f"{markdown_line(base)}, {card.trained}, trained for {steps} steps "
-        f"({_length(settings)}) on {described['rows']} rows about {described['pictures']} pictures "
-        f"of {code(Path(settings['data']).name)}.",
+        f"({_length(settings)}) on {description['rows']} rows about {description['pictures']} "
+        f"pictures of {code(Path(settings['data']).name)}.",
         "",
-        *_skipped(described),
-        *_sets(described["sets"]),
+        *_skipped(description),
+        *_sets(description["sets"]),
         *fenced(commands, "bash"),
         "",
     ]
-    validations = [entry for entry in log if "eval_loss" in entry]
+    validations = validations_of(log)
     best = best_stored(validations, settings["validation"]["best_by"], output, last=steps)
     if best is not None:
-        first, rows = validations[0], described["validation_rows"]
+        first, rows = validations[0], description["validation_rows"]
         lines += _measured(first, best, settings["validation"], rows)
         lines += _samples(output, first["step"], best["step"])
     lines += ["`run.json` has the config, versions and data; `log.jsonl` every figure."]
@@ -172,8 +171,8 @@ def _card_text(
     return "\n".join(lines) + "\n"
 
 
-def _skipped(described: Mapping[str, Any]) -> list[str]:
-    rows = described["skipped"]["rows"]
+def _skipped(description: Mapping[str, Any]) -> list[str]:
+    rows = description["skipped"]["rows"]
     count = f"{rows} rows" if rows > 1 else "1 row"
     return [f"{count} could not be used and left out; `run.json` says why.", ""] if rows else []
 

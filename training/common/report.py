@@ -7,16 +7,9 @@ from collections.abc import Iterable
 from accelerate import PartialState
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from training.common.recipe import SetVisits
 from vqa.models.llava import ModuleReport
-
-
-def count_module(name: str, kind: str, parameters: Iterable[nn.Parameter]) -> ModuleReport:
-    """Count the parameters of a module, and those that learn."""
-    counts = [(p.numel(), p.numel() * p.requires_grad) for p in parameters]
-    return ModuleReport(name, kind, sum(t for _, t in counts), sum(n for n, _ in counts))
 
 
 def print_report(report: Iterable[ModuleReport]) -> None:

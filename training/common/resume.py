@@ -15,7 +15,6 @@ from vqa.models import runs
 from vqa.models.runs import RUN, STATE
 
 _PICTURES = "pictures_fingerprint"
-BEST = "best"  # best-STEP: the weights that were best at validation
 # what may differ when a run goes on: it changes neither the rows nor what they teach
 _FREE = frozenset(
     {
@@ -32,12 +31,17 @@ _EARLIER = {
 _FREE_OF_VALIDATION = frozenset({"data", "every", "patience"})
 
 
-def last_checkpoint(output: Path) -> Path | None:
-    """Find the last checkpoint that was written whole; remove what a kill left half written."""
+def remove_partial_checkpoints(output: Path) -> None:
+    """Remove the checkpoints that a kill left half written."""
     for path in runs.checkpoints(output):
         if runs.state_of(path) is None:
             shutil.rmtree(path, ignore_errors=True)
-    return runs.last_checkpoint(output)
+
+
+def checkpoint_line(output: Path) -> str:
+    """Name the checkpoint that a run which has failed can go on from."""
+    checkpoint = runs.last_checkpoint(output)
+    return f"{checkpoint} is whole" if checkpoint else "no checkpoint is there yet"
 
 
 def keep_last(output: Path, count: int) -> None:
@@ -47,17 +51,11 @@ def keep_last(output: Path, count: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def best_weights(output: Path) -> dict[int, Path]:
-    """List the directories of weights that were best at validation, by their step."""
-    numbers = {path: path.name.removeprefix(f"{BEST}-") for path in output.glob(f"{BEST}-*")}
-    return {int(number): path for path, number in numbers.items() if number.isdecimal()}
-
-
-def refuse_another(output: Path, described: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what `run.json` in `output` says of an earlier start of the run `described`, if any.
+def refuse_another(output: Path, description: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what `run.json` in `output` says of an earlier start of the run `description`, if any.
 
     Raises InputError where it is another run by its settings, by those fingerprints that
-    `described` has and by the rows that are left out. One that was not finished and has left no
+    `description` has and by the rows that are left out. One that was not finished and has left no
     checkpoint counts for nothing.
     """
     path = output / RUN
@@ -70,22 +68,23 @@ def refuse_another(output: Path, described: Mapping[str, Any]) -> dict[str, Any]
         raise InputError(f"{path} cannot be read: remove {output} or give another output=") from (
             error
         )
-    if not old.get("finished") and last_checkpoint(output) is None:
+    if not old.get("finished") and runs.last_checkpoint(output) is None:
         return None
-    prints = [key for key in ("model_fingerprint", "data_fingerprint") if key in described]
-    earlier = {key: value for key, value in _EARLIER.items() if key in described["settings"]}
-    before = _fixed(earlier | settings) | {key: old.get(key) for key in prints}
-    now = _fixed(described["settings"]) | {key: described[key] for key in prints}
+    names = ("model_fingerprint", "data_fingerprint")
+    fingerprint_keys = [key for key in names if key in description]
+    earlier = {key: value for key, value in _EARLIER.items() if key in description["settings"]}
+    before = _fixed(earlier | settings) | {key: old.get(key) for key in fingerprint_keys}
+    now = _fixed(description["settings"]) | {key: description[key] for key in fingerprint_keys}
     for key in before | now:
         if before.get(key) != now.get(key):
             raise InputError(
                 f"output={output} holds a run with {key}={before.get(key)}, not {now.get(key)}: "
                 "give another output=, or remove that directory"
             )
-    if "skipped" in described:
-        check_same(old.get("skipped") or {}, described["skipped"], output)
+    if "skipped" in description:
+        check_same(old.get("skipped") or {}, description["skipped"], output)
     # not of runs that earlier versions began; a picture that broke has been named by now
-    if {_PICTURES} <= old.keys() & described.keys() and old[_PICTURES] != described[_PICTURES]:
+    if {_PICTURES} <= old.keys() & description.keys() and old[_PICTURES] != description[_PICTURES]:
         raise InputError(
             f"output={output} holds a run with other pictures under these names: give another "
             "output=, or remove that directory"

@@ -11,15 +11,14 @@ from typing import Any
 from accelerate import PartialState
 from transformers import TrainerCallback
 
-from training.common.resume import last_checkpoint
 from vqa.errors import LostFile
-from vqa.models.runs import RUN
+from vqa.models.runs import RUN, last_checkpoint
 
 
 class RunDirectory:
     """The directory `output` as it is now. It has `run.json` as long as the run is in it.
 
-    What writes there makes missing directories anew, and would hide that the earlier is lost.
+    Whatever writes there creates missing directories, and would hide that this one is lost.
     """
 
     def __init__(self, output: Path) -> None:
@@ -70,7 +69,7 @@ class RunDirectory:
 
 @contextmanager
 def open_run_directory(output: Path) -> Iterator[RunDirectory]:
-    """Open the directory of a run; raise LostFile where it is lost, whatever that has led to."""
+    """Open the directory of a run; raise LostFile if it is lost, whatever error that has led to."""
     directory = RunDirectory(output)
     try:
         yield directory

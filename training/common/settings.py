@@ -99,7 +99,7 @@ class RunSettings(Section, ABC):
 
 
 class EncoderTraining(Section):
-    """Whether the vision encoder learns too; its BatchNorm statistics stay."""
+    """What learns of the vision encoder, if anything; its BatchNorm statistics stay."""
 
     vision: bool = False
 

@@ -43,7 +43,7 @@ class FileProblems:
         self._rows.append(_Problem(line, reason))
 
     def add_pictures(self, line: int, paths: Iterable[str], broken: Mapping[str, str]) -> bool:
-        """Add a row if some of its pictures are `broken` (reasons by path); returns whether."""
+        """Note a row if pictures of it are `broken`, reasons by path; return whether any is."""
         unusable = [path for path in dict.fromkeys(paths) if path in broken]
         for path in unusable:
             problem = self._pictures.setdefault(path, _Problem(line, broken[path], rows=0))
@@ -76,7 +76,7 @@ class SkippedRows:
         return sum(len(file.lines) for file in self.files)
 
     def described(self) -> dict[str, Any]:
-        """List what `run.json` holds of it."""
+        """Describe these rows for `run.json`."""
         lines = [sorted(file.lines) for file in self.files]
         return {
             "rows": self.rows,
@@ -119,9 +119,10 @@ def refuse_none_left(file: FileProblems, rows: int) -> None:
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], output: Path) -> None:
-    """Raise InputError where a run goes on without other rows than it has begun without.
+    """Raise InputError where a run would go on without other rows than it was begun without.
 
-    A picture has been repaired since, or has broken. Both are what `SkippedRows.described` gives.
+    A picture has been repaired since then, or has broken. `before` and `now` are what
+    `SkippedRows.described` gives.
     """
     if before.get("fingerprint") == now.get("fingerprint"):
         return
@@ -145,7 +146,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], output: Path) 
 
 
 def _first(files: Sequence[FileProblems]) -> tuple[list[str], int]:
-    """The first lines about what is wrong, and how many there are besides."""
+    """Return the first lines about what is wrong, and count the others."""
     lines = list(islice(chain(*(file.lines_about() for file in files)), _LISTED))
     return lines, sum(map(len, files)) - len(lines)
 

@@ -17,7 +17,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerControl
 
 from training.common.finite import check_trained, check_value
-from training.common.resume import keep_last, last_checkpoint
+from training.common.resume import checkpoint_line, keep_last
 from training.common.rows import ValidationSet
 from training.common.run_directory import RunDirectory
 from training.common.settings import RunSettings
@@ -70,7 +70,7 @@ class RowTrainer(Trainer):
 
     @property
     def sharded(self) -> bool:
-        """Tell whether no process has the whole model."""
+        """Return whether no process has the whole model."""
         return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
@@ -99,7 +99,7 @@ class RowTrainer(Trainer):
         check_value(value, what, step, self.unwrapped, self.settings.output, self.finite_advice)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> float | None:
-        """Let no step change weights by gradients that are not finite."""
+        """Return the norm of the gradients; raise VQAError where it is not finite."""
         norm: float | None = super()._get_grad_norm(model, grad_norm)
         if norm is not None:
             self.check_finite(norm, "gradient of the loss", self.state.global_step + 1)
@@ -123,7 +123,7 @@ class RowTrainer(Trainer):
         return self.optimizer
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Write into a checkpoint what is trained."""
+        """Write what is trained into a checkpoint."""
         self.check_trained()
         directory = Path(output_dir or self.args.output_dir)
         directory.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ class RowTrainer(Trainer):
         check_trained(step, self.model, output, self.finite_advice)
 
     def _run_epoch(self, **kwargs: Any) -> None:
-        """Train, unless the validation that a kill had cut short was the last one."""
+        """Train, unless the run ends with the validation that a kill had cut short."""
         if self.control.should_training_stop:
             return
         self._restore_losses()
@@ -154,7 +154,7 @@ class RowTrainer(Trainer):
         return super()._finalize_training(*args, **kwargs)
 
     def _restore_losses(self) -> None:
-        """Go on with the sums of the checkpoint that the run goes on from."""
+        """Take the sums of losses from the checkpoint that the run goes on from."""
         if self._losses_restored:
             return
         self._losses_restored = True
@@ -165,7 +165,7 @@ class RowTrainer(Trainer):
             self._globalstep_last_logged = carried["step"]
 
     def _evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Validate behind a checkpoint: cut short by a kill, it is what the next start begins with.
+        """Save a checkpoint, then validate; the next start repeats a validation that was cut short.
 
         So a signal may end the run at once here, however long the validation takes.
         """
@@ -176,7 +176,7 @@ class RowTrainer(Trainer):
         return super()._evaluate(*args, **kwargs)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Save, and where that fails leave the checkpoints that are whole, and say so.
+        """Save; where that fails leave the checkpoints that are whole, and name the last.
 
         A checkpoint of this very step only gets a new state: nothing else of it has changed.
         """
@@ -202,18 +202,17 @@ class RowTrainer(Trainer):
         except (OSError, RuntimeError, SafetensorError, InputError, DiskError) as error:
             if anew:
                 shutil.rmtree(directory, ignore_errors=True)
-            last = last_checkpoint(self.settings.output)
-            last_line = f"{last} is whole" if last else "no checkpoint is there yet"
+            checkpoint = checkpoint_line(self.settings.output)
             why = disk_failure(error.__cause__ or error) or str(error).strip().split("\n")[0]
             raise VQAError(
-                f"cannot save {directory}: {why}; {last_line}: make room and give the same command "
-                "again"
+                f"cannot save {directory}: {why}; {checkpoint}: make room and give the same "
+                "command again"
             ) from error
         if anew:
             self.save_seconds = time.monotonic() - began
 
     def _save_rng_state(self, output_dir: str) -> None:
-        """Save it, of all processes before any of them goes on: the state is the last file."""
+        """Save it in all processes before any of them goes on: the state is the last file."""
         super()._save_rng_state(output_dir)
         self.accelerator.wait_for_everyone()
 

@@ -20,7 +20,7 @@ from training.common.planning import (
     data_fingerprint,
     data_root,
     draw_rows,
-    marked,
+    indices_of,
     refuse_leaks,
 )
 from training.common.recipe import PlanSize, TrainPlan
@@ -46,7 +46,7 @@ class Questions:
 
     ids: NDArray[np.int32]  # token ids of all questions, one behind the other
     starts: NDArray[np.int64]  # [R + 1]
-    pictures: NDArray[np.int32]  # [R], places in `paths`
+    pictures: NDArray[np.int32]  # [R], indices into `paths`
     classes: NDArray[np.int32]  # accepted answers of all questions
     shares: NDArray[np.float32]  # how much of its question's vote each has
     class_starts: NDArray[np.int64]  # [R + 1]
@@ -89,14 +89,14 @@ class FusionRows(TrainRows):
             span = slice(*questions.class_starts[row : row + 2])
             classes = torch.from_numpy(questions.classes[span]).long()
             target[classes] = torch.from_numpy(questions.shares[span])
-        places, pictures = np.unique(questions.pictures[rows], return_inverse=True)
+        indices, pictures = np.unique(questions.pictures[rows], return_inverse=True)
         return {
             "input_ids": pad_questions(
                 [questions.ids[slice(*questions.starts[row : row + 2])].tolist() for row in rows]
             ),  # [B, T]
             "pictures": torch.from_numpy(pictures),  # [B]
             "pixel_values": torch.stack(
-                [self.pictures(questions.paths[place])[0].float() for place in places]
+                [self.pictures(questions.paths[index])[0].float() for index in indices]
             ),  # [P, N, Dv] or [P, 3, H, W]
             "targets": targets,
             # a question whose answer is no class teaches and measures nothing but its answer
@@ -160,32 +160,32 @@ def plan_rows(
     files = [FileProblems(path) for path in paths]
     tables = [_read_questions(file, settings, words, longest) for file in files]
     opened = open_pictures(sorted({row.picture for rows, _ in tables for row in rows}))
-    prints = opened.fingerprints
+    fingerprints = opened.fingerprints
     for file, (rows, _) in zip(files, tables, strict=True):
         for row in rows:
             file.add_pictures(row.example.line, [row.picture], opened.broken)
     skipped = refuse_or_skip(files, settings.skip_bad)
-    train, *others = ([row for row in rows if row.picture in prints] for rows, _ in tables)
+    train, *others = ([row for row in rows if row.picture in fingerprints] for rows, _ in tables)
     unused = sum(count for _, count in tables)
     if not train and unused:
         raise InputError(f"{settings.data}: no row is about exactly one picture")
     refuse_none_left(files[0], len(train))
     if settings.validation.data is None:
-        contents = {prints[row.picture] for row in train}
+        contents = {fingerprints[row.picture] for row in train}
         apart = held_out(contents, settings.validation.share, settings.seed)
-        measured = [row for row in train if prints[row.picture] in apart]
-        train = [row for row in train if prints[row.picture] not in apart]
+        measured = [row for row in train if fingerprints[row.picture] in apart]
+        train = [row for row in train if fingerprints[row.picture] not in apart]
     else:
         measured = others[0]
         refuse_none_left(files[1], len(measured))
         pictures = [row.picture for row in train], [row.picture for row in measured]
-        refuse_leaks(*pictures, prints, settings.validation.data)
+        refuse_leaks(*pictures, fingerprints, settings.validation.data)
     numbers = np.arange(len(measured), dtype=np.int32)
     drawn = draw_rows(numbers, settings.validation.rows, settings.seed)
     measured = [measured[number] for number in drawn.tolist()]
     answers = AnswerVocabulary.from_rows((row.example.answers for row in train), least, most)
     questions = to_arrays(train, answers)
-    answerable = marked(questions.answerable())
+    answerable = indices_of(questions.answerable())
     return FusionPlan(
         answers=answers,
         train=questions,
@@ -194,7 +194,7 @@ def plan_rows(
         row_questions=row_questions,
         validation=to_arrays(measured, answers),
         val_examples=[row.example for row in measured],
-        fingerprints=prints,
+        fingerprints=fingerprints,
         unanswerable=len(train) - len(answerable),
         unused=unused,
         skipped=skipped,
@@ -205,12 +205,12 @@ def plan_rows(
 def to_arrays(rows: Sequence[QuestionRow], answers: AnswerVocabulary) -> Questions:
     """Put questions into arrays."""
     paths = sorted({row.picture for row in rows})
-    places = {path: place for place, path in enumerate(paths)}
+    indices = {path: index for index, path in enumerate(paths)}
     shares = [answers.soft_targets(row.example.answers) for row in rows]
     return Questions(
         np.fromiter(chain.from_iterable(row.ids for row in rows), np.int32),
         np.cumsum([0, *(len(row.ids) for row in rows)], dtype=np.int64),
-        np.array([places[row.picture] for row in rows], dtype=np.int32),
+        np.array([indices[row.picture] for row in rows], dtype=np.int32),
         np.fromiter(chain.from_iterable(shares), np.int32),
         np.fromiter(chain.from_iterable(share.values() for share in shares), np.float32),
         np.cumsum([0, *map(len, shares)], dtype=np.int64),
@@ -261,7 +261,7 @@ def _epochs(
     settings: QuestionSettings,
     row_questions: int,
 ) -> NDArray[np.int32]:
-    """Order all epochs, or `max_steps`, each epoch anew. `pictures` [R] of all rows."""
+    """Order rows for all epochs, or `max_steps`, each epoch anew; `pictures` [R] are all rows'."""
     count = math.ceil(len(rows) * settings.epochs)
     if settings.max_steps is not None:
         count = settings.max_steps * settings.rows_of_step() * row_questions

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.common.dry_run import timed
 from training.common.features import (
     FeatureCache,
     cache_directory,
@@ -31,7 +30,7 @@ from training.common.memory import MemoryEstimate, estimate_module, own_memory
 from training.common.processes import device_of
 from training.common.questions import QuestionSet, QuestionTrainer
 from training.common.recipe import ModelCard, PreparedRun, Recipe
-from training.common.report import count_module
+from training.common.timing import timed
 from training.fusion.data import FusionPlan, FusionRows, plan_rows
 from training.fusion.settings import FusionSettings
 from vqa.fusion import storage
@@ -41,7 +40,7 @@ from vqa.fusion.model import FusionModel, fit_temperature
 from vqa.fusion.storage import FusionParts
 from vqa.metrics import get_metric
 from vqa.models.checkpoints import absolute_name
-from vqa.models.llava import ModuleReport
+from vqa.models.llava import ModuleReport, count_module
 from vqa.utils import fingerprint
 from vqa.utils.files import replaced_files
 
@@ -50,16 +49,16 @@ class FusionRecipe(Recipe[FusionSettings, FusionPlan]):
     """Training of a fusion model over a closed set of answers."""
 
     settings_class = FusionSettings
-    less_memory = "take fewer at once (batch or row_questions), or freeze the encoder"
+    memory_advice = "take fewer at once (batch or row_questions), or freeze the encoder"
 
     @property
     def pixels(self) -> bool:
-        """Whether the encoder learns too, and rows hold the pictures themselves."""
+        """True where the encoder learns too: rows then hold pixels instead of cached features."""
         return self.settings.train.vision
 
     @cached_property
     def _parts(self) -> FusionParts:
-        self.program = own_memory()
+        self.process_bytes = own_memory()
         return storage.open_parts(self.settings.vision, self.settings.language)
 
     def plan(self) -> FusionPlan:
@@ -117,7 +116,7 @@ class FusionRecipe(Recipe[FusionSettings, FusionPlan]):
         )
 
     def remarks(self, plan: FusionPlan) -> list[str]:
-        """Tell how many answers there are, and what of the data is left out."""
+        """Count the answers, and the rows of the data that are left out."""
         total = plan.rows + plan.unanswerable
         lines = [f"{len(plan.answers)} answers, those of {plan.rows} of {total} training rows"]
         if plan.unused:
@@ -181,7 +180,7 @@ class FusionRecipe(Recipe[FusionSettings, FusionPlan]):
         model = self._model = self.build(plan).to(device_of(self.settings)).train()
         size, words = self.settings.row_questions, self._parts.embeddings.table.nbytes
         forward = partial(self._forward, model, size)
-        return estimate_module(model, forward, self.program, self.report(model), words)
+        return estimate_module(model, forward, self.process_bytes, self.report(model), words)
 
     def advice(self, plan: FusionPlan, free: int) -> Sequence[str]:
         """List settings under which a step takes less memory."""

@@ -189,7 +189,7 @@ _FILES = {"questions": "daquar"}  # validation file of a task, where it is not t
 
 
 def in_validation(picture: Picture, share: float) -> bool:
-    """Whether the picture is for validation: as the set's own lists say, else by hash."""
+    """Return whether the picture is for validation: as the set's own lists say, else by hash."""
     if picture.official_split:
         return picture.official_split != "train"
     name = f"{picture.source}/{picture.group or picture.path.name}"
@@ -197,7 +197,7 @@ def in_validation(picture: Picture, share: float) -> bool:
 
 
 def has_held_out_name(picture: Picture, share: float) -> bool:
-    """Tell whether the picture's name is one that is never trained on, by the hash of the name.
+    """Return whether the picture's name is never trained on, which the hash of the name decides.
 
     So a class is held out of all sets that have it, and stays so when other sets change.
     """
@@ -205,7 +205,7 @@ def has_held_out_name(picture: Picture, share: float) -> bool:
 
 
 def is_held_out_name(name: str, share: float) -> bool:
-    """Tell whether a name is one that is never trained on."""
+    """Return whether a name is never trained on."""
     return bool(name) and int(sha256(f"name/{name}".encode()).hexdigest()[:8], 16) / 16**8 < share
 
 
@@ -293,7 +293,7 @@ def _first(questions: Iterable[Question], most: int) -> list[Question]:
 
 
 def _at_most(questions: list[Question], most: int, rng: random.Random) -> list[Question]:
-    """At most so many questions about the same thing."""
+    """Draw at most so many questions about the same thing."""
     count: Counter[str] = Counter()
     chosen = []
     for question in rng.sample(questions, k=len(questions)):
@@ -304,7 +304,7 @@ def _at_most(questions: list[Question], most: int, rng: random.Random) -> list[Q
 
 
 def _balanced(questions: Iterable[Question], rng: random.Random) -> list[Question]:
-    """No number, and neither indoors nor outdoors, more often than the next most frequent one."""
+    """Make no number, and neither indoors nor outdoors, more frequent than the next one is."""
     balanced: list[Question] = []
     of_task: defaultdict[str, list[Question]] = defaultdict(list)
     for question in questions:
@@ -336,7 +336,7 @@ def _rows(questions: Iterable[Question], roots: Mapping[str, Path]) -> Iterator[
 
 
 def _by_picture(rows: list[dict[str, Any]], rng: random.Random) -> list[dict[str, Any]]:
-    """Pictures in random order, the rows of each together and in random order."""
+    """Order pictures at random, and the rows of each, which stay together."""
     groups: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         groups[row["image"]].append(row)

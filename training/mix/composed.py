@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from training.mix.picture import Box, Picture
+from training.mix.picture import MarkedObject, Picture
 from training.mix.questions.words import is_countable, is_plural
 from vqa.inputs.images import load_image
 
@@ -74,7 +74,7 @@ def scenes(
             Path(SOURCE) / f"{index:05}.jpg",
             SOURCE,
             official_split="train",
-            boxes=tuple(Box(one, area) for one, n in many.items() for _ in range(n)),
+            boxes=tuple(MarkedObject(one, area) for one, n in many.items() for _ in range(n)),
             annotated=frozenset((name, other, *absent)),
         )
         with_photo = places and in_places.isdisjoint(many) and rng.random() < 0.6
@@ -88,7 +88,7 @@ def _can_be_counted(name: str) -> bool:
 
 
 def _placed(shown: Sequence[Picture], rng: random.Random) -> tuple[tuple[Tile, ...], int]:
-    """Each photo in a cell of its own of a grid, a little smaller than the cell; and the cell."""
+    """Put each photo into a cell of a grid, a little smaller than it; return a cell's side too."""
     grid = max(2, ceil(sqrt(len(shown)))) + rng.randint(0, 1)
     cell = _SIDE // grid
     tiles = []
@@ -102,7 +102,7 @@ def _placed(shown: Sequence[Picture], rng: random.Random) -> tuple[tuple[Tile, .
 
 
 def draw(scene: Scene) -> Image.Image:
-    """The picture of a plan, RGB."""
+    """Draw a planned picture, RGB."""
     if isinstance(scene.background, str):
         canvas = Image.new("RGB", (_SIDE, _SIDE), scene.background)
     else:

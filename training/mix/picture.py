@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Box:
-    """One marked object. `crowd`: the box holds an unknown number of them."""
+class MarkedObject:
+    """An object that a box marks in a picture. `crowd`: the box holds an unknown number of them."""
 
     name: str
     area: float  # share of the picture, 0 to 1
@@ -38,7 +38,7 @@ class Picture:
     group: str = ""  # pictures of one group are too much alike to be split; empty: alone
     official_split: str = ""  # as the data set's own lists say: train, dev, test
     captions: tuple[str, ...] = ()
-    boxes: tuple[Box, ...] = ()
+    boxes: tuple[MarkedObject, ...] = ()
     annotated: frozenset[str] = frozenset()  # objects that are marked wherever they occur
     label: Label | None = None
     scene: str = ""  # kind of place, as the data set calls it

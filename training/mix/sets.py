@@ -42,7 +42,7 @@ def _product(path: str, fine: str, coarse: str) -> Label:
 
 
 def _easy_vqa(root: Path) -> Iterator[Picture]:
-    """The official training half; its pictures are all for training."""
+    """Read the official training half; its pictures are all for training."""
     questions_of: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for _, row in read_jsonl(root / "train.jsonl"):
         questions_of[row["image"]].append((row["question"], row["answer"]))
@@ -69,7 +69,7 @@ def _tinyimagenet(root: Path) -> Iterator[Picture]:
 
 
 def _vqa_v2(root: Path) -> Iterator[Picture]:
-    """Pictures with their questions and all answers to each, in the order of the file."""
+    """Yield pictures with their questions and all answers to each, in the order of the file."""
     asked: defaultdict[Path, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
     for row in read(root / "v2_OpenEnded_mscoco_train2014_questions.json", root):
         asked[Path(row.images[0])].append((row.question, row.answers))
@@ -78,7 +78,7 @@ def _vqa_v2(root: Path) -> Iterator[Picture]:
 
 
 def _voc2012(root: Path) -> Iterator[Picture]:
-    """Pictures of which everything is counted, then those of which just an animal is known."""
+    """Yield pictures of which all is counted, then those of which just an animal is known."""
 
     def counted(path: Path, sentence: str) -> Picture:
         counts = counted_csv.counts(sentence)

@@ -39,7 +39,7 @@ from vqa.tools.row_tokens import encode_opened
 
 
 @dataclass(frozen=True)
-class Conversation:
+class OpenedExample:
     """A row of the data with its pictures opened."""
 
     example: Example
@@ -57,24 +57,24 @@ class ConversationRows(TrainRows):
 
     def __init__(
         self, tokens: TokenTable, groups: PrefixGroups, layout: RowLayout, processor: Any,
-        dtype: torch.dtype, view: Callable[[int], View] = lambda place: WHOLE,
+        dtype: torch.dtype, view: Callable[[int], View] = lambda index: WHOLE,
     ) -> None:  # fmt: skip
         self.tokens = tokens
         self.groups = groups
         self.layout = layout
         self.processor = processor
         self.dtype = dtype
-        self.view = view  # of a conversation's pictures, by its place in `layout.groups`
+        self.view = view  # of a conversation's pictures, by its index in `layout.groups`
 
     def __len__(self) -> int:
         return len(self.layout)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Prepare a row: its `parts`, and the weights [K] of all their targets."""
-        places = enumerate(self.layout[index], int(self.layout.starts[index]))
+        groups = enumerate(self.layout[index], int(self.layout.starts[index]))
         conversations = [
-            self._conversation(member, place)
-            for place, number in places
+            self._open(member, group_index)
+            for group_index, number in groups
             for member in self.groups[number].tolist()
         ]
         parts = []
@@ -83,13 +83,13 @@ class ConversationRows(TrainRows):
             parts += self._parts(some) if some else []
         return {"parts": parts, "weights": torch.cat([part["weights"] for part in parts])}
 
-    def _conversation(self, row: int, place: int) -> Conversation:
+    def _open(self, row: int, group_index: int) -> OpenedExample:
         (example,) = self.tokens.examples(np.array([row]))
-        view = self.view(place) if example.images else WHOLE
+        view = self.view(group_index) if example.images else WHOLE
         pictures = [view(load_image(Path(path))) for path in example.images]
-        return Conversation(example, to_messages(example, pictures, True))
+        return OpenedExample(example, to_messages(example, pictures, True))
 
-    def _parts(self, conversations: Sequence[Conversation]) -> list[dict[str, Any]]:
+    def _parts(self, conversations: Sequence[OpenedExample]) -> list[dict[str, Any]]:
         try:
             return [part_tensors(self.processor, conversations, self.dtype)]
         except InputError:
@@ -99,7 +99,7 @@ class ConversationRows(TrainRows):
 
 
 def part_tensors(
-    processor: Any, conversations: Sequence[Conversation], dtype: torch.dtype
+    processor: Any, conversations: Sequence[OpenedExample], dtype: torch.dtype
 ) -> dict[str, Any]:
     """Prepare conversations that run together: B of L tokens, of which K are predicted.
 
@@ -111,12 +111,13 @@ def part_tensors(
     inputs = prepared.tensors
     pairs = zip(prepared.loss_masks, conversations, strict=True)
     masks = [row_mask(mask, one.example) for mask, one in pairs]
-    places, weights = [], []
+    predicting: list[tuple[int, int]] = []
+    weights: list[float] = []
     for number, mask in enumerate(masks):
-        learned = [place for place, in_loss in enumerate(mask) if in_loss and place]
-        places += [(number, place - 1) for place in learned]
-        weights += [1 / math.sqrt(max(1, len(learned)))] * len(learned)
-    predict_from = torch.tensor(places, dtype=torch.long).reshape(-1, 2)  # [K, 2]
+        targets = [position for position, in_loss in enumerate(mask) if in_loss and position]
+        predicting += [(number, position - 1) for position in targets]
+        weights += [1 / math.sqrt(max(1, len(targets)))] * len(targets)
+    predict_from = torch.tensor(predicting, dtype=torch.long).reshape(-1, 2)  # [K, 2]
     rows, columns = predict_from.T
     return {
         "inputs": {
@@ -167,7 +168,7 @@ class ConversationTrainer(SftTrainer):
 
     @contextmanager
     def answerer(self) -> Iterator[GenerateAnswerer]:
-        """Answer by the model as it is now."""
+        """Yield an answerer over the model as it is now."""
         model = self.unwrapped
         before = model.generation_config
         try:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from transformers import LlavaConfig, LlavaProcessor
 
 from training.common.pictures import open_pictures
-from training.common.planning import data_files, data_root, draw_rows, marked, refuse_leaks
+from training.common.planning import data_files, data_root, draw_rows, indices_of, refuse_leaks
 from training.common.recipe import PlanSize, SetVisits, TrainPlan
 from training.common.settings import AugmentSettings
 from training.common.skipped import FileProblems, SkippedRows, refuse_none_left, refuse_or_skip
@@ -34,7 +34,7 @@ from vqa.utils import fingerprint
 from vqa.utils.progress import track
 
 # Part of the identity of cached tokens: raise it when prompts or masks are made in another way.
-_TOKENS = 5
+_TOKENS_VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class SftPlan(TrainPlan):
         """Count the views of pictures besides the whole ones."""
         return sum(view != WHOLE for _, view in self.pictures().values())
 
-    def view(self, place: int) -> View:
-        """Choose the view of the pictures of the group at `place` in `layout.groups`."""
-        number = int(self.view_ids[place])
+    def view(self, index: int) -> View:
+        """Choose the view of the pictures of the group at `index` in `layout.groups`."""
+        number = int(self.view_ids[index])
         if number == 0:
             return WHOLE
-        members = self.groups[self.layout.groups[place]]
+        members = self.groups[self.layout.groups[index]]
         sources = np.unique(self.tokens.arrays["sources"][members])
         names = {self.tokens.source_names[source] for source in sources.tolist()}
         # several pictures lose the same sides: which of them is on the left stays true
@@ -92,9 +92,9 @@ class SftPlan(TrainPlan):
         if self.starts_projector:
             whole |= self.train_pictures()
         views = {self.fingerprints[path]: (Path(path), WHOLE) for path in whole}
-        for place in np.flatnonzero(self.view_ids).tolist():
-            for picture in self.tokens.pictures(int(firsts[place])):  # none: only text
-                path, view = self.tokens.paths[picture], self.view(place)
+        for index in np.flatnonzero(self.view_ids).tolist():
+            for picture in self.tokens.pictures(int(firsts[index])):  # none: only text
+                path, view = self.tokens.paths[picture], self.view(index)
                 views.setdefault(view.key(self.fingerprints[path]), (Path(path), view))
         return views
 
@@ -113,11 +113,11 @@ class RowEncoder:
     paired: bool = False  # each row has an answer that is preferred and one that is rejected
 
     def identity(self, content: str, root: Path, pictures: Callable[[], Iterable[str]]) -> str:
-        """Identity of the tokens of a file with the SHA-256 `content` and pictures below `root`."""
+        """Compute the identity of the tokens of a file with the SHA-256 `content`."""
         processor, tokenizer = self.processor, self.processor.tokenizer
         parts = [
             content,
-            _TOKENS,
+            _TOKENS_VERSION,
             str(root),
             fingerprint.of_bytes(tokenizer.backend_tokenizer.to_str().encode()),
             [str(processor.chat_template), str(tokenizer.chat_template)],
@@ -177,24 +177,24 @@ def plan_rows(settings: SftSettings, encoder: RowEncoder) -> SftPlan:
     ]
     tokens, val_tokens = tables[0], tables[-1]
     opened = open_pictures(sorted({*tokens.paths, *val_tokens.paths}))
-    prints = opened.fingerprints
+    fingerprints = opened.fingerprints
     problems = [
-        _problems(path, table, prints, opened.broken)
+        _problems(path, table, fingerprints, opened.broken)
         for path, table in zip(files, tables, strict=True)
     ]
     skipped = refuse_or_skip(problems, settings.skip_bad)
-    good = usable(tokens, prints)
+    good = usable(tokens, fingerprints)
     refuse_none_left(problems[0], int(good.sum()))
     if settings.validation.data is None:
-        apart = kept_apart(tokens, prints, settings.validation.share, settings.seed)
-        train_rows = marked(good & ~apart & tokens.questions)
-        val_rows = marked(apart & tokens.questions)
+        apart = mark_validation_rows(tokens, fingerprints, settings.validation.share, settings.seed)
+        train_rows = indices_of(good & ~apart & tokens.questions)
+        val_rows = indices_of(apart & tokens.questions)
     else:
-        train_rows = marked(good & tokens.questions)
-        val_rows = marked(usable(val_tokens, prints) & val_tokens.questions)
+        train_rows = indices_of(good & tokens.questions)
+        val_rows = indices_of(usable(val_tokens, fingerprints) & val_tokens.questions)
         refuse_none_left(problems[1], len(val_rows))
         paths = tokens.paths_of(train_rows), val_tokens.paths_of(val_rows)
-        refuse_leaks(*paths, prints, settings.validation.data)
+        refuse_leaks(*paths, fingerprints, settings.validation.data)
     val_rows = draw_rows(val_rows, settings.validation.rows, settings.seed)
     groups = group_visits(tokens, train_rows, settings)
     layout = pack_epochs(tokens, groups, settings)
@@ -204,7 +204,7 @@ def plan_rows(settings: SftSettings, encoder: RowEncoder) -> SftPlan:
         train_rows=train_rows,
         val_tokens=val_tokens,
         val_rows=val_rows,
-        fingerprints=prints,
+        fingerprints=fingerprints,
         data_fingerprint=fingerprint.of_json(hashes),
         skipped=skipped,
         groups=groups,
@@ -216,7 +216,7 @@ def plan_rows(settings: SftSettings, encoder: RowEncoder) -> SftPlan:
 
 
 def _problems(
-    path: Path, tokens: TokenTable, prints: Mapping[str, str], broken: Mapping[str, str]
+    path: Path, tokens: TokenTable, fingerprints: Mapping[str, str], broken: Mapping[str, str]
 ) -> FileProblems:
     """Collect the rows of a file that cannot be used, those with `broken` pictures included."""
     problems = FileProblems(path)
@@ -224,8 +224,8 @@ def _problems(
     for line, reason in tokens.bad:
         problems.add(line, reason)
     if broken:
-        for row in np.flatnonzero(~usable(tokens, prints) & tokens.questions).tolist():
-            paths = (tokens.paths[place] for place in tokens.pictures(row))
+        for row in np.flatnonzero(~usable(tokens, fingerprints) & tokens.questions).tolist():
+            paths = (tokens.paths[index] for index in tokens.pictures(row))
             problems.add_pictures(int(tokens.arrays["lines"][row]), paths, broken)
     return problems
 
@@ -266,42 +266,43 @@ def preferred_and_rejected(example: Example) -> tuple[Example, Example]:
     return preferred, replace(preferred, answers=(rejected,))
 
 
-def kept_apart(
-    tokens: TokenTable, prints: Mapping[str, str], share: float, seed: int
+def mark_validation_rows(
+    tokens: TokenTable, fingerprints: Mapping[str, str], share: float, seed: int
 ) -> NDArray[np.bool_]:
     """Mark the rows [R] about a `share` of the pictures, at least one where there are several.
 
-    `prints` are fingerprints of the pictures' files by path. Pictures of one row, and pictures of
-    equal bytes, go to the same side together. Which side depends on the content and the seed alone.
-    Rows with a picture that has no fingerprint are on neither side, and not marked.
+    `fingerprints` are those of the pictures' files by path. Pictures of one row, and pictures of
+    equal bytes, are on the same side. Which side depends on the content and the seed alone. Rows
+    with a picture that has no fingerprint are on neither side, and not marked.
     """
-    good = usable(tokens, prints)
+    good = usable(tokens, fingerprints)
     chosen = np.zeros(len(tokens), dtype=np.bool_)
-    starts, places = tokens.arrays["picture_starts"], tokens.arrays["pictures"]
+    starts, pictures = tokens.arrays["picture_starts"], tokens.arrays["pictures"]
     several = np.flatnonzero((np.diff(starts) > 1) & good).tolist()
-    pictures_together = [[prints[path]] for path in sorted(tokens.paths_of(marked(good)))]
+    pictures_together = [[fingerprints[path]] for path in sorted(tokens.paths_of(indices_of(good)))]
     pictures_together += [
-        [prints[tokens.paths[place]] for place in tokens.pictures(row)] for row in several
+        [fingerprints[tokens.paths[index]] for index in tokens.pictures(row)] for row in several
     ]
     groups = group_connected(pictures_together)
     validation = held_out(groups.values(), share, seed)
     apart = np.array(
-        [groups.get(prints.get(path, "")) in validation for path in tokens.paths], dtype=np.bool_
+        [groups.get(fingerprints.get(path, "")) in validation for path in tokens.paths],
+        dtype=np.bool_,
     )
     with_pictures = (np.diff(starts) > 0) & good
-    chosen[with_pictures] = apart[places[starts[:-1][with_pictures]]]
+    chosen[with_pictures] = apart[pictures[starts[:-1][with_pictures]]]
     return chosen
 
 
-def usable(tokens: TokenTable, prints: Mapping[str, str]) -> NDArray[np.bool_]:
-    """Mark the rows [R] all of whose pictures have a fingerprint: they could be opened."""
-    broken = np.array([path not in prints for path in tokens.paths], dtype=np.bool_)
+def usable(tokens: TokenTable, fingerprints: Mapping[str, str]) -> NDArray[np.bool_]:
+    """Mark the rows [R] all of whose pictures could be opened, and so have a fingerprint."""
+    broken = np.array([path not in fingerprints for path in tokens.paths], dtype=np.bool_)
     if not broken.any():
         return np.ones(len(tokens), dtype=np.bool_)
     starts = tokens.arrays["picture_starts"]
     before = np.concatenate([[0], np.cumsum(broken[tokens.arrays["pictures"]])])  # [P + 1]
-    marked: NDArray[np.bool_] = before[starts[1:]] == before[starts[:-1]]
-    return marked
+    whole: NDArray[np.bool_] = before[starts[1:]] == before[starts[:-1]]
+    return whole
 
 
 def encode_example(
@@ -319,7 +320,7 @@ def encode_example(
 
 
 def _end_of(part: Sequence[int], ids: Sequence[int]) -> int:
-    """Find where `part` ends in `ids`; 0 where it is not in it as it stands alone."""
+    """Return where `part` ends in `ids`; 0 where `ids` do not have it."""
     for start in range(len(ids) - len(part) + 1):
         if ids[start] == part[0] and list(ids[start : start + len(part)]) == list(part):
             return start + len(part)

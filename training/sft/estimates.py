@@ -20,9 +20,9 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from training.common.dry_run import timed
 from training.common.features import cached_tower, seconds_a_picture
 from training.common.memory import MemoryEstimate, activation_bytes, optimizer_bytes
+from training.common.timing import timed
 from training.sft.packing import set_attention, stack_rows
 from training.sft.settings import SftSettings
 from training.sft.trainer import token_losses
@@ -44,13 +44,13 @@ def estimate(
     forward: Callable[[Any, int, torch.dtype], None],
     *,
     quantize: str | None = None,
-    program: int = 0,
+    process_bytes: int = 0,
 ) -> MemoryEstimate:
     """Estimate a run of `settings` on the model of `config`, with weights in `dtype`.
 
     `set_up` makes of the model what is trained, a peft model around it or itself with gradients
     set. `longest`: tokens of the longest row, which `forward` runs through the model, all but the
-    logits. `program`: bytes that the process takes before.
+    logits. `process_bytes`: bytes that the process takes before.
     """
     with torch.device("meta"):
         model: Any = AutoModelForImageTextToText.from_config(
@@ -78,7 +78,7 @@ def estimate(
     logits = _LOGITS * 4 * logit_rows * text.vocab_size
     learning = copies + optimizer_bytes(count)
     at_once = settings.rows_at_once * (activations + logits)
-    return MemoryEstimate(weights, learning, at_once, program, modules)
+    return MemoryEstimate(weights, learning, at_once, process_bytes, modules)
 
 
 def _make_fake(model: nn.Module) -> None:

@@ -6,16 +6,13 @@ directory comes out.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import LlavaForConditionalGeneration, LlavaProcessor
-from transformers.pytorch_utils import Conv1D
+from transformers import LlavaProcessor
 
 from training.common.memory import MemoryEstimate, available, own_memory
 from training.common.processes import device_of
@@ -23,17 +20,12 @@ from training.common.recipe import ModelCard
 from training.sft.data import SftPlan
 from training.sft.estimates import Pace
 from training.sft.hints import PictureHints
+from training.sft.lora import add_lora, continue_adapter, lora_layers
 from training.sft.model import SftRecipe
 from training.sft.packing import set_attention
-from training.sft.settings import (
-    FinetuneSettings,
-    HintTrainSettings,
-    LoraSettings,
-    TrainedModules,
-)
+from training.sft.settings import FinetuneSettings, HintTrainSettings, TrainedModules
 from vqa.errors import InputError
 from vqa.models import checkpoints, runs
-from vqa.models.adapters import add_adapter
 from vqa.models.checkpoints import LoadedModel
 from vqa.models.encoders import encoder_spec, patch_features
 from vqa.models.llava import freeze
@@ -58,8 +50,9 @@ class FinetuneRecipe(SftRecipe[FinetuneSettings]):
         self.pixels = settings.train.vision  # a frozen encoder's features are computed once
         self.base = settings.model
 
-    @cached_property
-    def _config_and_processor(self) -> tuple[Any, LlavaProcessor]:
+    @cached_property  # before minutes go into weights and features
+    def _checked_model(self) -> str:
+        """The model to start from. Raises InputError where it, or the adapter, does not serve."""
         settings = self.settings
         _check_finished("model", settings.model)
         if checkpoints.is_adapter(settings.model):
@@ -68,9 +61,13 @@ class FinetuneRecipe(SftRecipe[FinetuneSettings]):
                 f"model={settings.model} is an adapter on {base}: go on with it by model={base} "
                 f"adapter={settings.model}, or make it a model with `vqa merge` first"
             )
-        if settings.adapter is not None:  # before minutes go into features
+        if settings.adapter is not None:
             _check_adapter(settings.adapter, settings.model)
-        return self.loader.load_config_and_processor(settings.model)
+        return settings.model
+
+    @cached_property
+    def _config_and_processor(self) -> tuple[Any, LlavaProcessor]:
+        return self.loader.load_config_and_processor(self._checked_model)
 
     @property
     def config(self) -> Any:
@@ -81,7 +78,7 @@ class FinetuneRecipe(SftRecipe[FinetuneSettings]):
         return self._config_and_processor[1]
 
     @cached_property
-    def program(self) -> int:  # type: ignore[override]
+    def process_bytes(self) -> int:  # type: ignore[override]
         """Bytes of the process without the model."""
         return own_memory()
 
@@ -89,9 +86,8 @@ class FinetuneRecipe(SftRecipe[FinetuneSettings]):
     def loaded(self) -> LoadedModel:
         """The model to start from, frozen, on the device of this process."""
         settings = self.settings
-        assert self.config is not None  # checked before minutes go into weights
         loaded: LoadedModel = self.loader.load(
-            settings.model, dtype=settings.dtype, device=str(device_of(settings)),
+            self._checked_model, dtype=settings.dtype, device=str(device_of(settings)),
             quantize=settings.quantize,
         )  # fmt: skip
         set_attention(loaded.model, settings.attention)
@@ -115,7 +111,7 @@ class FinetuneRecipe(SftRecipe[FinetuneSettings]):
         return find_name_classifier(sources, self.loaded.model.model.vision_tower)
 
     def picture_hints(self) -> PictureHints | None:
-        """Name the pictures as the config says; as the model was trained, all and rightly, else."""
+        """Make what names the pictures as the config says, else as the model was trained."""
         classifier, settings = self.classifier, self.settings
         if classifier is None:
             return None
@@ -151,17 +147,29 @@ class FinetuneRecipe(SftRecipe[FinetuneSettings]):
         return trained
 
     def freeze_unused(self, model: Any) -> None:
-        """Freeze what of the vision tower the patch features do not come from."""
-        _freeze_unused(model)
+        """Freeze the parameters of the vision tower that the patch features do not depend on.
+
+        LLaVA takes the features of the last layer but one. What is behind it never gets a gradient,
+        and wrappers for several devices would wait for one.
+        """
+        tower = model.model.vision_tower
+        size = encoder_spec(model.config.vision_config).image_size
+        weight = next(tower.parameters())
+        patch_features(model, weight.new_zeros(1, 3, size, size)).sum().backward()
+        for parameter in tower.parameters():
+            if parameter.grad is None:
+                parameter.requires_grad_(False)
+                parameter.data = parameter.data.float()  # it runs behind what learns in float32
+            parameter.grad = None
 
     def estimate_with(self, settings: FinetuneSettings, longest: int = 0) -> MemoryEstimate:
         """Estimate the memory of a step under other `settings`; an adapter counts as new layers."""
         return super().estimate_with(settings.model_copy(update={"adapter": None}), longest)
 
-    def changes(self) -> dict[str, dict[str, Any]]:
+    def memory_savings(self) -> dict[str, dict[str, Any]]:
         """List settings that make a run smaller, the mildest first, by their text."""
         settings = self.settings
-        changes = super().changes()
+        changes = super().memory_savings()
         lora = settings.train.model_copy(update={"language": "lora"})
         if settings.train.language == "full":
             changes["train.language=lora"] = {"train": lora}
@@ -216,25 +224,8 @@ def _check_adapter(adapter: str, base: str) -> None:
     checkpoints.check_base(adapter, base, checkpoints.resolve_source(base))
 
 
-def _freeze_unused(llava: LlavaForConditionalGeneration) -> None:
-    """Freeze what of the vision tower the patch features do not come from.
-
-    LLaVA takes those of the last layer but one. What is behind it never gets a gradient, and
-    wrappers for several devices would wait for one.
-    """
-    tower = llava.model.vision_tower
-    size = encoder_spec(llava.config.vision_config).image_size
-    weight = next(tower.parameters())
-    patch_features(llava, weight.new_zeros(1, 3, size, size)).sum().backward()
-    for parameter in tower.parameters():
-        if parameter.grad is None:
-            parameter.requires_grad_(False)
-            parameter.data = parameter.data.float()  # it runs behind what learns in float32
-        parameter.grad = None
-
-
 def trained_modules(model: Any, learns: TrainedModules) -> list[str]:
-    """Name the modules beside the language model that learn, as peft matches them: by their ends.
+    """Name the modules beside the language model that learn, by their ends, as peft matches them.
 
     The projector of some kinds is a part of the encoder, and learns with it in any case.
     """
@@ -243,102 +234,10 @@ def trained_modules(model: Any, learns: TrainedModules) -> list[str]:
     if learns.projector:
         inside = tuple(f"{path}." for path in paths)
         paths = [path for path in parts.projector if not path.startswith(inside)] + paths
-    return [unambiguous(path, names) for path in paths]
+    return [shorten_module_path(path, names) for path in paths]
 
 
-def unambiguous(path: str, names: Sequence[str]) -> str:
+def shorten_module_path(path: str, names: Sequence[str]) -> str:
     """Shorten a module's path, unless another module's ends alike: `vit_merger` as `merger`."""
     short = path.removeprefix("model.")
     return short if [name for name in names if name.endswith(short)] == [path] else path
-
-
-def add_lora(model: Any, lora: LoraSettings, base: str, modules: list[str]) -> Any:
-    """Make a peft model with LoRA on the language model and the `modules` trained as they are.
-
-    Raises InputError as `lora_layers` does.
-    """
-    lora_layers(model, lora)
-    adapted = get_peft_model(
-        model, LoraConfig(target_modules=_pattern(model, lora), **_peft_options(lora, modules))
-    )
-    # peft would note the directory it was loaded from, which is another on each machine
-    adapted.peft_config["default"].base_model_name_or_path = base
-    return adapted
-
-
-def _pattern(model: Any, lora: LoraSettings) -> str:
-    """Match the layers that get LoRA, by their paths.
-
-    Vision towers have layers of the same names (q_proj, ...), so it starts at the language model.
-    """
-    language = submodules(model).language
-    return rf"{re.escape(language)}\..*\.({'|'.join(map(re.escape, lora.layers))})"
-
-
-def lora_layers(model: Any, lora: LoraSettings) -> set[str]:
-    """Collect the paths of the layers that get LoRA.
-
-    Raises InputError where there are none, or others than linear ones among them.
-    """
-    pattern = _pattern(model, lora)
-    layers = {name: each for name, each in model.named_modules() if re.fullmatch(pattern, name)}
-    others = {name.rsplit(".", 1)[-1] for name, each in layers.items() if not _is_linear(each)}
-    if layers and not others:
-        return set(layers)
-    why = f"{sorted(others)} are not linear" if others else "match nothing in the language model"
-    raise InputError(f"lora.layers {list(lora.layers)}: {why}; it has {_linear_names(model)}")
-
-
-def layers_without_lora(model: Any, lora: LoraSettings) -> list[str]:
-    """Name the linear layers of the language model that get no LoRA, sorted."""
-    return [name for name in _linear_names(model) if name not in lora.layers]
-
-
-def _linear_names(model: Any) -> list[str]:
-    language = model.get_submodule(submodules(model).language)
-    paths = [path for path, each in language.named_modules() if _is_linear(each)]
-    return sorted({path.rsplit(".", 1)[-1] for path in paths})
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear | Conv1D)  # GPT-2's are called so
-
-
-def _peft_options(lora: LoraSettings, modules: list[str]) -> dict[str, Any]:
-    """Give the settings under peft's names."""
-    return {
-        "r": lora.rank,
-        "lora_alpha": lora.alpha,
-        "lora_dropout": lora.dropout,
-        "use_dora": lora.kind == "dora",
-        "use_rslora": lora.kind == "rslora",
-        "modules_to_save": modules or None,
-    }
-
-
-def continue_adapter(
-    model: nn.Module, adapter: str, lora: LoraSettings, base: str, modules: list[str]
-) -> Any:
-    """Make a peft model with the LoRA layers and modules of an earlier run, to be trained further.
-
-    Raises InputError where other things were trained then.
-    """
-    layers = lora_layers(model, lora)
-    adapted = add_adapter(model, adapter, is_trainable=True)
-    config = adapted.peft_config["default"]
-    for name, value in _peft_options(lora, modules).items():
-        earlier = getattr(config, name)
-        if name == "modules_to_save":  # in no order
-            earlier, value = sorted(earlier or ()), sorted(value or ())
-        if earlier != value:
-            raise InputError(
-                f"adapter={adapter} was trained with {name}={earlier}, not {value}: set lora and "
-                "train as they were then"
-            )
-    if set(adapted.base_model.targeted_module_names) != layers:
-        raise InputError(
-            f"adapter={adapter} was trained with LoRA on {config.target_modules}, not on "
-            f"lora.layers {list(lora.layers)}: set them as they were then"
-        )
-    config.base_model_name_or_path = base
-    return adapted

@@ -1,4 +1,4 @@
-"""What is known of each training picture, as it stands before the questions: names, text.
+"""What stands before the questions about a training picture: names of what it shows, its text.
 
 The encoder's classifier gives the names; the text that was read comes with the rows.
 
@@ -24,8 +24,6 @@ from vqa.errors import InputError
 from vqa.inputs.hints import Name, joined_blocks, names_block, text_block
 from vqa.models.name_classifier import NameClassifier
 from vqa.utils import fingerprint
-
-_AT_ONCE = 64  # pictures that are named at once
 
 
 class PictureHints:
@@ -55,18 +53,16 @@ class PictureHints:
         )
 
     def load(self, paths: Iterable[str]) -> None:
-        """Name the pictures at `paths`; features that no run has left behind are computed."""
+        """Name the pictures at `paths`; compute the features that the cache lacks."""
         opened = open_pictures(sorted(set(paths)))
-        files = {print_: (Path(path), WHOLE) for path, print_ in opened.fingerprints.items()}
+        files = {digest: (Path(path), WHOLE) for path, digest in opened.fingerprints.items()}
         features = cache_features(self._model, self._image_processor, files)
-        keys = sorted(files)
         named: dict[str, str] = {}
-        for start in range(0, len(keys), _AT_ONCE):
-            for key in keys[start : start + _AT_ONCE]:
-                overview = by_crop(features[key])[:1]  # [1, N, Dv]
-                named[key] = names_block(self._classifier(overview.float())[0])
+        for digest in files:
+            overview = by_crop(features[digest])[:1]  # [1, N, Dv]
+            named[digest] = names_block(self._classifier(overview.float())[0])
         self._blocks = self._varied(
-            {path: named[print_] for path, print_ in opened.fingerprints.items()}
+            {path: named[digest] for path, digest in opened.fingerprints.items()}
         )
 
     def _varied(self, blocks: dict[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import torch
 from accelerate.utils import send_to_device
 from transformers import AutoModelForImageTextToText
 
-from training.common.dry_run import timed
+from training.common.timing import timed
 from training.sft.conversations import (
     ConversationRows,
     ConversationTrainer,
@@ -23,7 +23,8 @@ from training.sft.conversations import (
 )
 from training.sft.data import RowEncoder, SftPlan
 from training.sft.estimates import forward_text
-from training.sft.finetune import FinetuneRecipe, layers_without_lora
+from training.sft.finetune import FinetuneRecipe
+from training.sft.lora import layers_without_lora
 from training.sft.model import RowMaker
 from training.sft.settings import FinetuneSettings
 from vqa.errors import InputError
@@ -31,11 +32,8 @@ from vqa.models import image_text
 from vqa.models.submodules import submodules
 
 _TIMED = 3  # rows
-# settings that change what LLaVA's packed rows, features or projector are, and their defaults
-_OF_LLAVA: dict[str, Any] = {
-    "hints": None, "questions_per_visit": None, "projector_start": "as_is", "torch_compile": False,
-    "rows_at_once": 1,
-}  # fmt: skip
+# settings that change what LLaVA's packed rows, features or projector are
+_LLAVA_ONLY = ("hints", "questions_per_visit", "projector_start", "torch_compile", "rows_at_once")
 
 
 class ImageTextRecipe(FinetuneRecipe):
@@ -47,8 +45,8 @@ class ImageTextRecipe(FinetuneRecipe):
 
     def __init__(self, settings: FinetuneSettings) -> None:
         super().__init__(settings)
-        for name, default in _OF_LLAVA.items():
-            if getattr(settings, name) != default:
+        for name in _LLAVA_ONLY:
+            if getattr(settings, name) != FinetuneSettings.model_fields[name].default:
                 raise InputError(
                     f"{name}: of LLaVA models alone; leave it out for {settings.model}"
                 )

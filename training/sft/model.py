@@ -1,8 +1,4 @@
-"""What the recipes of a LLaVA model share, and the recipe `pretrain`.
-
-Pretraining is the first stage of LLaVA (Liu et al. 2023): only the projector learns, between a
-frozen encoder and a frozen language model. A plain LLaVA directory comes out.
-"""
+"""What the recipes of a LLaVA model share: rows, trainer, estimates and how the result is saved."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import shutil
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -27,24 +22,17 @@ from training.common.features import (
     features_of,
     pixels_of,
 )
-from training.common.memory import MemoryEstimate, gigabytes, own_memory
+from training.common.memory import MemoryEstimate, gigabytes
 from training.common.processes import device_of
 from training.common.questions import QuestionSet
-from training.common.recipe import ModelCard, PreparedRun, Recipe
+from training.common.recipe import PreparedRun, Recipe
 from training.common.rows import TrainRows
 from training.common.views import WHOLE, View
 from training.sft.data import RowEncoder, SftPlan, llava_encoder, plan_rows
 from training.sft.estimates import Pace, estimate, forward_plain_row, measure_pace
 from training.sft.hints import PictureHints
-from training.sft.packing import (
-    PackedRows,
-    PrefixGroups,
-    RowLayout,
-    pack,
-    set_attention,
-    stack_rows,
-)
-from training.sft.settings import PretrainSettings, SftSettings
+from training.sft.packing import PackedRows, PrefixGroups, RowLayout, pack, stack_rows
+from training.sft.settings import SftSettings
 from training.sft.start import start_from_words
 from training.sft.tokens import TokenTable
 from training.sft.trainer import SftTrainer
@@ -52,21 +40,19 @@ from training.sft.visits import group_rows
 from vqa.errors import InputError
 from vqa.metrics import get_metric
 from vqa.models.bundled.conversion import make_config_portable
-from vqa.models.checkpoints import record_base
 from vqa.models.devices import dtype_of
 from vqa.models.finite import check_weights
-from vqa.models.llava import ComposedModel, ModuleReport, compose, freeze, module_report
-from vqa.models.name_classifier import NameClassifier, write_hint_settings
-from vqa.utils import fingerprint
+from vqa.models.llava import ModuleReport, module_report
+from vqa.models.name_classifier import NameClassifier
 from vqa.utils.files import replaced_files
 
 SftT = TypeVar("SftT", bound=SftSettings)
-# makes rows of the tokens of groups, as they are laid out, in the view of each of them
+# packs the groups of a token table into rows, each group in its view
 RowMaker = Callable[[TokenTable, PrefixGroups, RowLayout, Callable[[int], View]], TrainRows]
 
 
 def compile_layers(layers: nn.ModuleList) -> None:
-    """Compile a decoder's layers for the shape of their first call; others are compiled anew.
+    """Compile a decoder's layers for the shape of their first call; another is compiled anew.
 
     Raises InputError where a CPU's code cannot be built.
     """
@@ -80,14 +66,15 @@ def compile_layers(layers: nn.ModuleList) -> None:
 class SftRecipe(Recipe[SftT, SftPlan]):
     """Training of a LLaVA model on packed rows of questions and answers."""
 
-    less_memory = (
+    memory_advice = (
         "set gradient_checkpointing=true, a smaller row_tokens, quantize=4bit or "
         "train.language=lora; `vqa train CONFIG --dry-run` tells what each of them takes"
     )
-    pixels = False  # the encoder learns too, and rows hold the pictures themselves
+    # True where the encoder learns too: rows then hold pixels instead of cached features
+    pixels = False
     base: str | None = None  # of the adapter that is trained
     classifier: NameClassifier | None = None  # whose names stand before the questions
-    program: int  # bytes of the process without the model
+    process_bytes: int  # bytes of the process without the model
     rows_class: ClassVar[type[PackedRows]] = PackedRows
     trainer_class: ClassVar[type[SftTrainer]] = SftTrainer
     paired: ClassVar[bool] = False  # rows have two answers, of which the first is preferred
@@ -111,7 +98,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
     def set_trainable(self, model: nn.Module, settings: SftT) -> nn.Module:
         """Set what learns; return the model, or a peft model around it."""
 
-    def changes(self) -> dict[str, dict[str, Any]]:
+    def memory_savings(self) -> dict[str, dict[str, Any]]:
         """List settings that make a run smaller, the mildest first, by their text."""
         changes: dict[str, dict[str, Any]] = {}
         if not self.settings.gradient_checkpointing:
@@ -133,7 +120,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
         return llava_encoder(self.config, self.processor, self.picture_hints(), self.paired)
 
     def picture_hints(self) -> PictureHints | None:
-        """Make what names the pictures before the questions, where the model is trained so."""
+        """Make what names pictures before the questions; None where the model knows no hints."""
         return None
 
     def prepare(self, plan: SftPlan, model: Any) -> PreparedRun:
@@ -149,7 +136,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
             measured = list(plan.val_tokens.examples(plan.val_rows))
             scoring = get_metric(settings.validation.metric)
             validation = QuestionSet(
-                rows(plan.val_tokens, groups, layout, lambda place: WHOLE), measured, scoring
+                rows(plan.val_tokens, groups, layout, lambda index: WHOLE), measured, scoring
             )
         torch.manual_seed(settings.seed)  # LoRA's first layers are drawn at random
         trained = self.set_trainable(model, settings)
@@ -158,7 +145,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
         return PreparedRun(trained, train, validation, identity)
 
     def row_maker(self, plan: SftPlan, model: Any) -> RowMaker:
-        """Make what packs rows; features that are missing are computed, the projector started."""
+        """Make what packs rows; compute the features that are missing, and start the projector."""
         settings, image_processor = self.settings, self.processor.image_processor
         if self.pixels:
             pictures = pixels_of(image_processor)
@@ -177,7 +164,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
         return module_report(model)
 
     def while_training(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Let the vision tower stand aside while cached features are trained on."""
+        """Make the model take cached features, unless the encoder learns."""
         return nullcontext() if self.pixels else cached_tower(model)
 
     def arguments(self) -> dict[str, Any]:
@@ -219,13 +206,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
             state = {name: value.to(dtype) for name, value in state.items()}
         with replaced_files(output, last=("adapter_config.json", "config.json")) as directory:
             if isinstance(trained, PeftModel):
-                # no embedding is trained; peft would look on the hub for the base's own
-                trained.save_pretrained(directory, state_dict=state, save_embedding_layers=False)
-                assert self.base is not None
-                record_base(directory, self.base)
-                (directory / "README.md").unlink(missing_ok=True)  # an empty form of peft's
-                if self.classifier is not None:
-                    write_hint_settings(directory, self.classifier.settings)
+                trainer.save_adapter(directory, state)
             else:
                 trained.save_pretrained(directory, state_dict=state)
                 self.processor.save_pretrained(directory)
@@ -243,7 +224,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
         return estimate(
             self.config, settings, dtype, lambda model: self.set_trainable(model, settings),
             max(settings.row_tokens, longest), self.forward,
-            quantize=getattr(settings, "quantize", None), program=self.program,
+            quantize=getattr(settings, "quantize", None), process_bytes=self.process_bytes,
         )  # fmt: skip
 
     def forward(self, model: Any, length: int, dtype: torch.dtype) -> None:
@@ -252,7 +233,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
 
     def advice(self, plan: SftPlan, free: int) -> Iterator[str]:
         """List changes that make the run smaller, and what it takes under each."""
-        changes, longest = self.changes(), int(plan.groups.tokens.max())
+        changes, longest = self.memory_savings(), int(plan.groups.tokens.max())
         changes[" ".join(changes)] = {
             key: value for change in changes.values() for key, value in change.items()
         }
@@ -262,7 +243,7 @@ class SftRecipe(Recipe[SftT, SftPlan]):
             yield f"{text}: {gigabytes(needed.total)}, {fits}"
 
     def seconds(self, plan: SftPlan) -> float:
-        """Estimate the time of all rows and of the features that no run has left behind."""
+        """Estimate the time of all rows and of the features that the cache lacks."""
         model, image_processor = self.build(plan), self.processor.image_processor
         pace = self._pace(model, sorted(plan.train_pictures()))
         cache = FeatureCache(cache_directory(model, image_processor))
@@ -274,47 +255,3 @@ class SftRecipe(Recipe[SftT, SftPlan]):
         trained, settings = self.set_trainable(model, self.settings), self.settings
         image_processor = self.processor.image_processor
         return measure_pace(trained, model, image_processor, pictures, settings, self.pixels)
-
-
-class PretrainRecipe(SftRecipe[PretrainSettings]):
-    """Train the projector between a frozen encoder and a frozen language model."""
-
-    settings_class = PretrainSettings
-
-    @cached_property
-    def _composed(self) -> ComposedModel:
-        settings = self.settings
-        self.program = own_memory()
-        composed = compose(
-            settings.vision, settings.language, dtype=torch.float32, seed=settings.seed,
-            tiles=settings.tiles,
-        )  # fmt: skip
-        model, device = composed.model, device_of(settings)
-        model.to(device, dtype_of(settings.dtype, model.config, str(device)))
-        set_attention(model, settings.attention)
-        return composed
-
-    @property
-    def config(self) -> Any:
-        return self._composed.model.config
-
-    @property
-    def processor(self) -> LlavaProcessor:
-        return self._composed.processor
-
-    @cached_property
-    def model_fingerprint(self) -> str:
-        return fingerprint.of_module(self._composed.model)
-
-    def build(self, plan: SftPlan) -> Any:
-        """Compose the parts."""
-        return self._composed.model
-
-    def set_trainable(self, model: nn.Module, settings: PretrainSettings) -> nn.Module:
-        """Let the projector learn."""
-        freeze(model, trainable=("multi_modal_projector",))
-        return model
-
-    def card(self, plan: SftPlan) -> ModelCard:
-        """Describe the result for its model card."""
-        return ModelCard(f"{self.settings.vision} and {self.settings.language}", "a new projector")

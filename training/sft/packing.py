@@ -35,7 +35,7 @@ class EncodedExample:
     images: tuple[str, ...]
     input_ids: list[int]
     loss_mask: list[bool]
-    shared_end: int = 0  # where ends what all questions about the pictures begin with, if known
+    shared_end: int = 0  # end of what all questions about the pictures begin with, if known
 
 
 @dataclass(frozen=True)
@@ -70,29 +70,30 @@ class PrefixGroups:
 def group_by_prefix(
     examples: NDArray[np.int32],
     keys: NDArray[np.uint64],
-    cuts: NDArray[np.int32],
+    prefix_lengths: NDArray[np.int32],
     lengths: NDArray[np.int32],
     max_tokens: int,
     max_examples: int | None = None,
 ) -> PrefixGroups:
-    """Join examples with equal keys, each group at most `max_tokens` if it has more than one.
+    """Join examples with equal keys; a group of more than one has at most `max_tokens`.
 
-    `max_examples` bounds a group, too.
+    `max_examples` bounds a group, too. Within a group examples stay in their order.
 
-    `examples` [E] are numbers; `keys`, `cuts` (tokens of the prefix) and `lengths` (all tokens) are
-    those of all examples [R]. Within a group they stay in their order.
+    `examples` [E] are numbers; `keys`, `prefix_lengths` and `lengths`, both in tokens, are those of
+    all examples [R].
     """
     members = examples[np.argsort(keys[examples], kind="stable")]
     starts, tokens = array("i", [0]), array("i")  # lists of a million numbers would be large
     last, used, most = None, 0, max_examples or len(members)
-    for place, example in enumerate(members):
-        key, cut, length = keys[example], int(cuts[example]), int(lengths[example])
-        room = used + length - cut <= max_tokens and place - starts[-1] < most
+    for index, example in enumerate(members):
+        key, length = keys[example], int(lengths[example])
+        branch = length - int(prefix_lengths[example])
+        room = used + branch <= max_tokens and index - starts[-1] < most
         if key == last and room:
-            used += length - cut
+            used += branch
         else:
-            if place:
-                starts.append(place)
+            if index:
+                starts.append(index)
                 tokens.append(used)
             last, used = key, length
     if len(members):
@@ -116,7 +117,7 @@ class RowLayout:
 
 
 def pack(tokens: NDArray[np.int32], max_tokens: int, seed: int, window: int = 16) -> RowLayout:
-    """Fill rows of at most `max_tokens` with groups of so many tokens each [G], in random order.
+    """Fill rows of at most `max_tokens` with groups, of `tokens` [G] each, in random order.
 
     Each goes into the first of the open rows that has room. At most `window` are open: where
     another is needed, the fullest is closed.
@@ -148,11 +149,11 @@ def pack(tokens: NDArray[np.int32], max_tokens: int, seed: int, window: int = 16
     return RowLayout(np.array(groups), np.array(starts))
 
 
-def join_examples(examples: Sequence[EncodedExample], cut: int) -> PrefixGroup:
-    """Join examples whose first `cut` tokens, and pictures, are the same."""
+def join_examples(examples: Sequence[EncodedExample], shared: int) -> PrefixGroup:
+    """Join examples whose first `shared` tokens, and pictures, are the same."""
     first = examples[0]
-    branches = [(example.input_ids[cut:], example.loss_mask[cut:]) for example in examples]
-    return PrefixGroup(first.images, first.input_ids[:cut], branches)
+    branches = [(example.input_ids[shared:], example.loss_mask[shared:]) for example in examples]
+    return PrefixGroup(first.images, first.input_ids[:shared], branches)
 
 
 def row_tensors(row: Sequence[PrefixGroup], multiple: int = 1) -> dict[str, Tensor]:
@@ -214,7 +215,7 @@ def _pieces(item: PrefixGroup) -> Iterator[tuple[list[int], list[bool]]]:
 
 
 def stack_rows(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Join rows, as `PackedRows` gives them, into one batch of B rows of T tokens, the longest's.
+    """Join rows of `PackedRows` into a batch of B rows of T tokens, as many as the longest has.
 
     input_ids, position_ids [B, T]; attention_mask [B, 1, T, T]; predict_from [K] counts over all
     B * T tokens; answers [K] over the branches of all rows; all else row after row.
@@ -249,7 +250,7 @@ def set_attention(model: Any, attention: str) -> None:
 
 
 class EncodedExamples(Protocol):
-    """What packed rows are made of: examples by their number, and where they begin alike."""
+    """What packed rows are made of: examples by their number, and the prefixes that they share."""
 
     def __getitem__(self, row: int) -> EncodedExample: ...
 
@@ -266,7 +267,7 @@ class PackedRows(TrainRows):
         layout: RowLayout,
         pictures: PictureTensors,
         dtype: torch.dtype,
-        view: Callable[[int], View] = lambda place: WHOLE,
+        view: Callable[[int], View] = lambda index: WHOLE,
         multiple: int = 1,
     ) -> None:
         self.examples = examples
@@ -274,26 +275,26 @@ class PackedRows(TrainRows):
         self.layout = layout
         self.pictures = pictures
         self.dtype = dtype
-        self.view = view  # of a group's pictures, by its place in `layout.groups`
+        self.view = view  # of a group's pictures, by its index in `layout.groups`
         self.multiple = multiple  # of tokens, to which each row is filled up
 
     def __len__(self) -> int:
         return len(self.layout)
 
     def branches_of(self, member: int) -> list[EncodedExample]:
-        """Give what stands for one question: itself with its answer."""
+        """Return the branches of one question: the one with its answer."""
         return [self.examples[member]]
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         row: list[PrefixGroup] = []
         pictures: list[Tensor] = []
-        for place, number in enumerate(self.layout[index], int(self.layout.starts[index])):
+        for group_index, number in enumerate(self.layout[index], int(self.layout.starts[index])):
             members = self.groups[number].tolist()
-            cut = self.examples.prefix_length(members[0])
+            shared = self.examples.prefix_length(members[0])
             branches = [branch for member in members for branch in self.branches_of(member)]
-            row.append(join_examples(branches, cut))
+            row.append(join_examples(branches, shared))
             if row[-1].images:
-                view = self.view(place)
+                view = self.view(group_index)
                 pictures += [crop for path in row[-1].images for crop in self.pictures(path, view)]
         batch = row_tensors(row, self.multiple)
         if pictures:

@@ -40,12 +40,12 @@ class PreferenceSettings(FinetuneSettings):
 
 
 class PairRows(PackedRows):
-    """Packed rows of pairs; `reference` has the log-probabilities of row after row, as of now."""
+    """Packed rows of pairs, with their log-probabilities before the training as `reference`."""
 
     reference: list[Tensor]  # [P, 2] of each packed row's P pairs
 
     def branches_of(self, member: int) -> list[EncodedExample]:
-        """Give the preferred answer of a pair, and the rejected one."""
+        """Return the branches of a pair: one with the preferred answer, one with the rejected."""
         return [self.examples[member], self.examples[member + 1]]
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
@@ -56,7 +56,7 @@ class PairRows(PackedRows):
         return batch
 
 
-def pair_logits(model: nn.Module, inputs: dict[str, Tensor], head: nn.Module) -> Tensor:
+def pair_log_probs(model: nn.Module, inputs: dict[str, Tensor], head: nn.Module) -> Tensor:
     """Compute the log-probabilities of the preferred and the rejected answers [P, 2] of rows."""
     answers = inputs["answers"]  # [K], even numbers are preferred answers
     losses, _ = token_losses(model, inputs, head)  # [K]
@@ -73,13 +73,13 @@ class PreferenceTrainer(SftTrainer):
         """Compute the loss of each of a row's P pairs, and their weights; both [P]."""
         inputs = dict(inputs)
         reference, weights = inputs.pop("reference"), inputs["weights"]  # [P, 2], [P]
-        logits = pair_logits(model, inputs, self.unwrapped.lm_head)  # [P, 2]
-        logits = self.with_unused(logits, model, inputs)
-        gains = logits - reference  # [P, 2]
+        log_probs = pair_log_probs(model, inputs, self.unwrapped.lm_head)  # [P, 2]
+        log_probs = self.with_unused(log_probs, model, inputs)
+        gains = log_probs - reference  # [P, 2]
         losses = -F.logsigmoid(self.settings.beta * (gains[:, 0] - gains[:, 1]))
         if self.settings.rpo_alpha:
-            tokens = torch.bincount(inputs["answers"], minlength=2 * len(logits)).view(-1, 2)
-            losses = losses - self.settings.rpo_alpha * logits[:, 0] / tokens[:, 0]
+            tokens = torch.bincount(inputs["answers"], minlength=2 * len(log_probs)).view(-1, 2)
+            losses = losses - self.settings.rpo_alpha * log_probs[:, 0] / tokens[:, 0]
         return losses, weights
 
 
@@ -93,7 +93,7 @@ class PreferenceRecipe(FinetuneRecipe):
     paired = True
 
     def prepare(self, plan: SftPlan, model: Any) -> PreparedRun:
-        """Besides, compute how likely the answers of all pairs are before the training."""
+        """Prepare the run; compute how likely the answers of all pairs are before the training."""
         prepared = super().prepare(plan, model)
         sets = {"training": prepared.train}
         if prepared.validation is not None:
@@ -135,9 +135,9 @@ class PreferenceRecipe(FinetuneRecipe):
         with torch.no_grad(), bfloat16, self.while_training(llava):
             for index in track(range(len(rows)), text, total=len(rows)):
                 inputs = {name: value.to(device) for name, value in rows[index].items()}
-                reference[str(index)] = pair_logits(trained, inputs, llava.lm_head).cpu()
+                reference[str(index)] = pair_log_probs(trained, inputs, llava.lm_head).cpu()
         return reference
 
     def seconds(self, plan: SftPlan) -> float:
-        """Estimate the time: a forward pass more for the probabilities before the training."""
+        """Estimate the time, with a forward pass more for the probabilities before the training."""
         return super().seconds(plan) * 4 / 3

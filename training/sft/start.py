@@ -59,7 +59,7 @@ def start_from_words(
 def set_linear(
     projector: Any, weight: Tensor, middle: Tensor, centre: Tensor, some: Tensor
 ) -> None:
-    """Make the two layers compute (x - middle) @ weight + centre, in the main directions of `some`.
+    """Make the two layers compute (x - middle) @ weight + centre in the main directions of `some`.
 
     All tensors are on the CPU, wherever the projector is.
 

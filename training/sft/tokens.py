@@ -25,13 +25,13 @@ from vqa.utils.checksums import ensure_directory
 
 _ARRAYS = {
     "ids": np.int32,  # [T] the tokens of all rows, one after the other
-    "learned": np.bool_,  # [T]
+    "loss_mask": np.bool_,  # [T]
     "starts": np.int64,  # [R + 1] where each row begins
-    "cuts": np.int32,  # [R] how long the beginning is that a row may share with others
-    "groups": np.uint64,  # [R] rows with the same number begin alike, pictures included
-    "pictures": np.int32,  # [P] of all rows, as places in `paths`
+    "prefix_lengths": np.int32,  # [R] tokens at the beginning that a row may share with others
+    "prefix_keys": np.uint64,  # [R] rows with the same key begin alike, pictures included
+    "pictures": np.int32,  # [P] of all rows, as indices into `paths`
     "picture_starts": np.int64,  # [R + 1]
-    "sources": np.int32,  # [R] as places in `source_names`
+    "sources": np.int32,  # [R] as indices into `source_names`
     "lines": np.int64,  # [R] of the file
 }
 
@@ -46,10 +46,10 @@ _NOTICES: dict[str, Callable[..., Notice]] = {
 
 @dataclass(frozen=True)
 class TokenTable:
-    """R rows of a data file; `arrays` are those of `_ARRAYS`.
+    """R rows of a data file, cached in `directory`; `arrays` are those of `_ARRAYS`.
 
     `bad` are lines of rows that cannot be trained on, with the reasons; whether pictures can be
-    opened is not known here. They lie in `directory`, and `read` gives the file's rows.
+    opened is not known here.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -58,29 +58,28 @@ class TokenTable:
     bad: tuple[tuple[int, str], ...] = ()
     notices: tuple[Notice, ...] = ()
     directory: Path | None = None
-    read: ReadRows | None = None
-    paired: bool = False  # the row behind each one of even number is the same with another answer
+    paired: bool = False  # rows come in twos: the second is the first with another answer
 
     def __len__(self) -> int:
-        return len(self.arrays["cuts"])
+        return len(self.arrays["prefix_lengths"])
 
     def __getitem__(self, row: int) -> EncodedExample:
         start, stop = self.arrays["starts"][row : row + 2]
         return EncodedExample(
             tuple(self.paths[number] for number in self.pictures(row)),
             self.arrays["ids"][start:stop].tolist(),
-            self.arrays["learned"][start:stop].tolist(),
+            self.arrays["loss_mask"][start:stop].tolist(),
         )
 
     def pictures(self, row: int) -> list[int]:
-        """List the places in `paths` of a row's pictures."""
+        """List a row's pictures, as indices into `paths`."""
         start, stop = self.arrays["picture_starts"][row : row + 2]
-        places: list[int] = self.arrays["pictures"][start:stop].tolist()
-        return places
+        indices: list[int] = self.arrays["pictures"][start:stop].tolist()
+        return indices
 
     def prefix_length(self, row: int) -> int:
         """Count the tokens at a row's beginning that it may share with others."""
-        return int(self.arrays["cuts"][row])
+        return int(self.arrays["prefix_lengths"][row])
 
     def paths_of(self, rows: NDArray[np.int32]) -> set[str]:
         """Collect the paths of all pictures of the `rows`."""
@@ -91,27 +90,16 @@ class TokenTable:
         pictures = self.arrays["pictures"][
             np.repeat(chosen, np.diff(self.arrays["picture_starts"]))
         ]
-        return {self.paths[place] for place in np.unique(pictures).tolist()}
+        return {self.paths[index] for index in np.unique(pictures).tolist()}
 
     def examples(self, rows: NDArray[np.int32]) -> Iterator[Example]:
-        """Yield the `rows`, which are in order, as examples.
-
-        They stand beside the tokens; the file is read where an earlier version has left none there.
-        """
-        assert self.directory is not None and self.read is not None
-        if (self.directory / _EXAMPLES).is_file():
-            starts = _mapped(self.directory / _EXAMPLE_STARTS, np.int64)
-            with (self.directory / _EXAMPLES).open("rb") as file:
-                for row in rows.tolist():
-                    file.seek(int(starts[row]))
-                    yield _decode_example(file.readline())
-            return
-        lines = self.arrays["lines"][rows]
-        wanted = np.zeros(int(lines.max(initial=0)) + 1, dtype=np.bool_)
-        wanted[lines] = True
-        for example in self.read(lambda row: None, lambda notice: None):
-            if example.line < len(wanted) and wanted[example.line]:
-                yield example
+        """Yield the examples that the `rows` were made of, which stand beside the tokens."""
+        assert self.directory is not None
+        starts = _mapped(self.directory / _EXAMPLE_STARTS, np.int64)
+        with (self.directory / _EXAMPLES).open("rb") as file:
+            for row in rows.tolist():
+                file.seek(int(starts[row]))
+                yield _decode_example(file.readline())
 
     @property
     def questions(self) -> NDArray[np.bool_]:
@@ -126,7 +114,7 @@ class TokenTable:
         """Count the tokens of each row [R]; of a pair, with those of its second answer."""
         lengths = np.diff(self.arrays["starts"]).astype(np.int32)
         if self.paired:
-            lengths[::2] += lengths[1::2] - self.arrays["cuts"][1::2]
+            lengths[::2] += lengths[1::2] - self.arrays["prefix_lengths"][1::2]
         return lengths
 
 
@@ -141,15 +129,14 @@ def load_tokens(
 ) -> TokenTable:
     """Load the tokens of the rows that `read` gives, or encode them and store them in the cache.
 
-    They are encoded again where what is cached is damaged, or has no checksums, and where other
-    rows are bad than then.
+    Tokens are encoded again if the cached ones are damaged or have no checksums, or if other rows
+    are bad now than when they were cached.
 
-    `identity` is that of the data and of all that encodes it. Rows that `encode` refuses with an
-    InputError, or that have more than `context` tokens, are bad. Raises InputError where there is
-    no row at all. `prepare` is called before anything is encoded. `encode` gives one row of
-    the table for each example, two where they are `paired`.
+    `identity` is that of the data and of all that encodes it. `encode` gives one row of the table
+    for each example, two where they are `paired`; rows that it refuses with an InputError, or that
+    have more than `context` tokens, are bad. `prepare` is called before anything is encoded.
+    Raises InputError where there is no row at all.
     """
-
     made: list[Path] = []
 
     def make(directory: Path) -> None:
@@ -174,7 +161,6 @@ def load_tokens(
         tuple((line, reason) for line, reason in sorted(names["bad"] + names["unfit"])),
         tuple(_NOTICES[kind](**values) for kind, values in names["notices"]),
         directory,
-        read,
         paired,
     )
 
@@ -185,7 +171,10 @@ def _names(directory: Path) -> dict[str, Any]:
 
 
 def _changed(directory: Path, read: ReadRows) -> bool:
-    """Tell whether other rows are bad than then: for some, files beside the data count."""
+    """Return whether other rows are bad now than when the tokens were cached.
+
+    Some depend on files beside the data.
+    """
     before = _names(directory)["bad"]
     now: list[list[Any]] = []
     if before:
@@ -237,14 +226,14 @@ def _write(
                 continue
             source = str(example.extra.get("source", ""))
             for encoded in rows_of:
-                cut = shared_prefix(encoded, shared_token)
+                length = shared_prefix(encoded, shared_token)
                 ends["starts"] += len(encoded.input_ids)
                 ends["picture_starts"] += len(encoded.images)
                 ends[_EXAMPLE_STARTS] += files[_EXAMPLES].write(_encode_example(example))
                 put("ids", encoded.input_ids)
-                put("learned", encoded.loss_mask)
-                put("cuts", [cut])
-                put("groups", [prefix_key(encoded, cut, rows)])
+                put("loss_mask", encoded.loss_mask)
+                put("prefix_lengths", [length])
+                put("prefix_keys", [prefix_key(encoded, length, rows)])
                 put("pictures", [paths.setdefault(path, len(paths)) for path in encoded.images])
                 put("sources", [sources.setdefault(source, len(sources))])
                 put("lines", [example.line])
@@ -299,14 +288,15 @@ def shared_prefix(encoded: EncodedExample, shared_token: int | None) -> int:
     Without pictures nothing is shared, nor with a picture behind an answer that is trained on.
     """
     ids = encoded.input_ids
-    cut = max((i for i, token in enumerate(ids) if token == shared_token), default=-1) + 1
-    cut = max(cut, encoded.shared_end)
-    return 0 if any(encoded.loss_mask[:cut]) else cut
+    length = max((i for i, token in enumerate(ids) if token == shared_token), default=-1) + 1
+    length = max(length, encoded.shared_end)
+    return 0 if any(encoded.loss_mask[:length]) else length
 
 
-def prefix_key(encoded: EncodedExample, cut: int, row: int) -> int:
-    """Hash the pictures and the first `cut` tokens into 64 bits; without any, the row's number."""
+def prefix_key(encoded: EncodedExample, length: int, row: int) -> int:
+    """Hash pictures and the first `length` tokens into 64 bits; without any, the row's number."""
     key = hashlib.blake2b(digest_size=8)
     key.update("\0".join(encoded.images).encode())
-    key.update(np.asarray(encoded.input_ids[:cut] if cut else [row, -1], dtype=np.int64).tobytes())
+    numbers = encoded.input_ids[:length] if length else [row, -1]
+    key.update(np.asarray(numbers, dtype=np.int64).tobytes())
     return int.from_bytes(key.digest(), "little")

@@ -32,9 +32,9 @@ _CACHE_BYTES = 64 << 20  # of features, and of keys and values: the training nee
 
 @contextmanager
 def logits_at(head: nn.Module, places: Tensor) -> Iterator[None]:
-    """Let a language model's head compute logits [1, K, vocabulary] at K of a batch's B * T tokens.
+    """Make a model's head compute logits [1, K, vocabulary] at K of a batch's B * T tokens.
 
-    `logits_to_keep` of transformers' models keeps the same places of every row.
+    `logits_to_keep` of transformers' models takes the same positions of every row.
     """
 
     def pick(_: nn.Module, hidden: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -85,7 +85,7 @@ class SftTrainer(QuestionTrainer):
 
     @cached_property
     def parts(self) -> Submodules:
-        """Which modules of the model see, join and write."""
+        """The modules of the model: encoder, projector and language model."""
         return submodules(self.unwrapped)
 
     def module_of(self, parameter: str) -> str:
@@ -101,7 +101,7 @@ class SftTrainer(QuestionTrainer):
         return self.with_unused(losses, model, inputs), weights
 
     def with_unused(self, losses: Tensor, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        """Let losses of a row without pictures depend on what they would have gone through.
+        """Make the losses of a row without pictures depend on the modules that pictures go through.
 
         Wrappers for several devices wait for every gradient.
         """
@@ -131,7 +131,7 @@ class SftTrainer(QuestionTrainer):
 
     @contextmanager
     def answerer(self) -> Iterator[Answerer]:
-        """Answer by the model as it is now."""
+        """Yield an answerer over the model as it is now."""
         llava = self.unwrapped
         with original_tower(llava):
             # made anew: an engine joins weights that training has changed since
@@ -146,13 +146,22 @@ class SftTrainer(QuestionTrainer):
         return identity_of(self.base)
 
     def save_weights(self, directory: Path, state_dict: dict[str, Tensor] | None) -> None:
-        """Write the adapter with what names its base, or the trained parameters."""
-        if not isinstance(self.model, PeftModel):
+        """Write the adapter, or the trained parameters."""
+        if isinstance(self.model, PeftModel):
+            self.save_adapter(directory, state_dict)
+        else:
             super().save_weights(directory, state_dict)
-            return
+
+    def save_adapter(self, directory: Path, state_dict: dict[str, Tensor] | None) -> None:
+        """Write the adapter, with what names its base and how pictures are named before questions.
+
+        `state_dict` is all of it of a sharded model.
+        """
+        # no embedding is trained; peft would look on the hub for the base's own
         self.model.save_pretrained(directory, state_dict=state_dict, save_embedding_layers=False)
-        if self.base is not None:
-            record_base(directory, self.base, self._base_identity)
+        (directory / "README.md").unlink(missing_ok=True)  # an empty form of peft's
+        assert self.base is not None
+        record_base(directory, self.base, self._base_identity)
         if self.classifier is not None:
             write_hint_settings(directory, self.classifier.settings)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from training.common.planning import marked
+from training.common.planning import indices_of
 from training.common.recipe import SetVisits
 from training.sft.packing import PrefixGroups, RowLayout, group_by_prefix, pack
 from training.sft.settings import SftSettings
@@ -20,11 +20,9 @@ from vqa.errors import InputError
 def group_rows(
     tokens: TokenTable, rows: NDArray[np.int32], settings: SftSettings, most: int | None = None
 ) -> PrefixGroups:
-    """Group rows that begin alike, at most so many of them."""
-    arrays = tokens.arrays
-    return group_by_prefix(
-        rows, arrays["groups"], arrays["cuts"], tokens.lengths, settings.row_tokens, most
-    )
+    """Group rows that begin alike, at most `most` of them."""
+    keys, prefix_lengths = tokens.arrays["prefix_keys"], tokens.arrays["prefix_lengths"]
+    return group_by_prefix(rows, keys, prefix_lengths, tokens.lengths, settings.row_tokens, most)
 
 
 def group_visits(
@@ -56,9 +54,9 @@ def pack_epochs(tokens: TokenTable, groups: PrefixGroups, settings: SftSettings)
 
     def epoch(number: int) -> RowLayout:
         parts = []
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             times = settings.repeat.get(name, 1)
-            part = repeated(marked(source == place), times, settings.seed + number)
+            part = repeated(indices_of(source == index), times, settings.seed + number)
             if not alone:  # the groups of a prefix take turns
                 turn = visits[part] + _occurrences(part)
                 np.add.at(visits, part, 1)
@@ -85,12 +83,12 @@ def _first_groups(tokens: TokenTable, groups: PrefixGroups, alone: bool) -> NDAr
     """List the first group of each prefix [F]; all groups where each stands `alone`."""
     if alone:
         return np.arange(len(groups), dtype=np.int32)
-    keys = tokens.arrays["groups"][groups.members[groups.starts[:-1]]]  # [G]
-    return marked(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    keys = tokens.arrays["prefix_keys"][groups.members[groups.starts[:-1]]]  # [G]
+    return indices_of(np.concatenate([[True], keys[1:] != keys[:-1]]))
 
 
 def _occurrences(items: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Count how often each item [N] stands before its place."""
+    """Count how often each item [N] has occurred before."""
     order = np.argsort(items, kind="stable").astype(np.int32)
     ranks = np.arange(len(items), dtype=np.int32)
     ranks -= np.searchsorted(items[order], items[order]).astype(np.int32)
@@ -100,7 +98,7 @@ def _occurrences(items: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _first(packed: Sequence[RowLayout], count: int) -> RowLayout:
-    """Take the first `count` rows of several packings, one after the other."""
+    """Take the first `count` rows of several layouts, one after the other."""
     groups = np.concatenate([layout.groups for layout in packed])
     sizes = np.concatenate([np.diff(layout.starts) for layout in packed])[:count]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
@@ -126,13 +124,13 @@ def count_visits(
         len(tokens.source_names),
     )
     result = []
-    for place, name in enumerate(tokens.source_names):
-        times = counts[visited[:, 0] == place]
-        pictures = int((there[:, 0] == place).sum())
-        if pictures or questions[place]:
+    for index, name in enumerate(tokens.source_names):
+        times = counts[visited[:, 0] == index]
+        pictures = int((there[:, 0] == index).sum())
+        if pictures or questions[index]:
             most = int(times.max(initial=0))
             total = int(times.sum())
-            result.append(SetVisits(name, pictures, len(times), total, most, int(questions[place])))
+            result.append(SetVisits(name, pictures, len(times), total, most, int(questions[index])))
     return result
 
 

@@ -24,7 +24,11 @@ from vqa.models.hub_layout import TensorNames
 from vqa.models.llava import ModuleReport, check_image_tokens, compose, load_config, module_report
 from vqa.models.memory import check_memory
 from vqa.models.model_files import (
-    EMBEDDED_NAMES, HINT_SETTINGS, is_dual_encoder, is_fusion, load_pretrained,
+    EMBEDDED_NAMES,
+    HINT_SETTINGS,
+    is_dual_encoder,
+    is_fusion,
+    load_pretrained,
 )  # fmt: skip
 from vqa.models.name_classifier import (
     HintSettings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,13 @@ class ModuleReport:
     kind: str
     trainable: int  # parameters that are trained; 0 is frozen
     parameters: int
+
+
+def count_module(name: str, kind: str, parameters: Iterable[nn.Parameter]) -> ModuleReport:
+    """Count the parameters of a module, and those that are trained."""
+    counts = [(p.numel(), p.requires_grad) for p in parameters]
+    trainable = sum(count for count, learns in counts if learns)
+    return ModuleReport(name, kind, trainable, sum(count for count, _ in counts))
 
 
 @dataclass(frozen=True)
@@ -196,12 +204,7 @@ def _report(name: str, module: nn.Module, counted: set[int]) -> ModuleReport:
     counted.update(id(parameter) for parameter in parameters)
     module = getattr(module, "original_module", module)
     config = getattr(module, "config", None)
-    return ModuleReport(
-        name=name,
-        kind=getattr(config, "model_type", type(module).__name__),
-        trainable=sum(p.numel() for p in parameters if p.requires_grad),
-        parameters=sum(p.numel() for p in parameters),
-    )
+    return count_module(name, getattr(config, "model_type", type(module).__name__), parameters)
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
-from training.mix.picture import Box, Label, Picture
+from training.mix.picture import Label, MarkedObject, Picture
 from training.mix.questions.presence import (
     KnownObjects,
     known,
@@ -20,7 +20,7 @@ def test_boxes_tell_of_annotated_objects_alone() -> None:
     shown = Picture(
         Path("a.jpg"),
         "test",
-        boxes=(Box("cat", 0.2), Box("car", 0.0001)),
+        boxes=(MarkedObject("cat", 0.2), MarkedObject("car", 0.0001)),
         annotated=frozenset({"cat", "car", "bus"}),
     )
     objects = known(shown)
@@ -137,7 +137,7 @@ def test_people_are_asked_for_where_nobody_is_as_often_as_where_somebody_is() ->
         Picture(
             Path(f"man{i}.jpg"),
             "boxes",
-            boxes=(Box("person", 0.2),),
+            boxes=(MarkedObject("person", 0.2),),
             annotated=frozenset({"person"}),
         )
         for i in range(20)

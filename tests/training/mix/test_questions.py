@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.mix.picture import Box, Label, Picture
+from training.mix.picture import Label, MarkedObject, Picture
 from training.mix.questions.actions import action_questions, subject_and_action
 from training.mix.questions.captions import DESCRIBE, caption_check, caption_questions
 from training.mix.questions.colors import color_questions, colored
@@ -68,9 +68,9 @@ def test_a_labelled_picture_is_named() -> None:
 
 
 def test_the_largest_box_is_the_main_object() -> None:
-    cat, car = Box("cat", 0.5), Box("car", 0.1)
+    cat, car = MarkedObject("cat", 0.5), MarkedObject("car", 0.1)
     assert main_object(picture(boxes=(cat, car))) == Label("cat", "cat", "animal")
-    assert main_object(picture(boxes=(cat, Box("car", 0.3)))) is None
+    assert main_object(picture(boxes=(cat, MarkedObject("car", 0.3)))) is None
     assert main_object(picture(boxes=(car,))) is None
     assert main_object(picture(captions=("A dog .",) * 3)) == Label("dog", "dog", "animal")
     assert main_object(picture(captions=("A dog and a cat .",) * 3)) is None
@@ -111,8 +111,9 @@ def test_boxes_are_counted() -> None:
     shown = picture(
         annotated=frozenset({"car", "person", "bird"}),
         boxes=(
-            Box("car", 0.1), Box("car", 0.2), Box("person", 0.2), Box("person", 0.3, crowd=True),
-            Box("bird", 0.0001),
+            MarkedObject("car", 0.1), MarkedObject("car", 0.2),
+            MarkedObject("person", 0.2), MarkedObject("person", 0.3, crowd=True),
+            MarkedObject("bird", 0.0001),
         ),
     )  # fmt: skip
     (question,) = count_questions(shown, random.Random(0))

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from training.mix.picture import Box, Label
+from training.mix.picture import Label, MarkedObject
 from training.mix.readers import class_folders, coco, daquar, picture_lists
 from vqa.data.formats.daquar import natural_answer, natural_question
 from vqa.errors import InputError
@@ -108,7 +108,7 @@ def test_coco(tmp_path: Path) -> None:
         put(tmp_path / "captions.json", json.dumps(captions)),
     )
     assert picture.path == tmp_path / "a.jpg"
-    assert picture.boxes == (Box("dog", 0.25), Box("person", 0.02, crowd=True))
+    assert picture.boxes == (MarkedObject("dog", 0.25), MarkedObject("person", 0.02, crowd=True))
     assert picture.annotated == {"dog", "person", "car"}
     assert picture.captions == ("A dog.",)
 

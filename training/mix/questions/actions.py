@@ -39,7 +39,7 @@ _WORDINGS = (
 
 
 def action_questions(picture: Picture, rng: random.Random) -> Iterator[Question]:
-    """What the subject does, for the subjects of the captions, in random order."""
+    """Ask what the subjects of the captions do, in random order."""
     actions: dict[str, list[str]] = {}
     for caption in picture.captions:
         action = subject_and_action(caption)
@@ -61,7 +61,7 @@ def action_questions(picture: Picture, rng: random.Random) -> Iterator[Question]
 
 
 def subject_and_action(caption: str) -> tuple[str, str] | None:
-    """The subject and what it does, in at most five words; None if the caption is not so simple.
+    """Return the subject and what it does in at most five words; None if the caption is not simple.
 
     >>> subject_and_action("A brown dog is running through the tall grass .")
     ('dog', 'running through the tall grass')

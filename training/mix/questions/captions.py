@@ -31,7 +31,7 @@ _WORDINGS = (
 
 
 def caption_questions(picture: Picture, rng: random.Random) -> Iterator[Question]:
-    """Every caption of the picture, in random order, each asked for in another wording."""
+    """Ask for every caption of the picture, in random order, each in another wording."""
     captions = [text for text in map(clean_caption, picture.captions) if len(text.split()) > 2]
     rng.shuffle(captions)
     wordings = rng.sample(_WORDINGS, k=min(len(captions), len(_WORDINGS)))
@@ -40,7 +40,7 @@ def caption_questions(picture: Picture, rng: random.Random) -> Iterator[Question
 
 
 def caption_check(picture: Picture, rng: random.Random) -> Iterator[Question]:
-    """One question with all captions as references, for measuring."""
+    """Ask one question with all captions as references, for measuring."""
     captions = tuple(text for text in map(clean_caption, picture.captions) if text)
     if captions:
         yield Question(picture, DESCRIBE, captions, "captions")

@@ -50,7 +50,7 @@ class ColoredThing:
 
 
 def colored(picture: Picture) -> list[ColoredThing]:
-    """Things whose color captions name and no caption contradicts."""
+    """List the things whose color captions name and no caption contradicts."""
     colors_of: defaultdict[str, Counter[str]] = defaultdict(Counter)
     text = " |".join(normal_text(caption) for caption in picture.captions)
     for first, second, noun in _FOUND.findall(text):
@@ -66,7 +66,7 @@ def colored(picture: Picture) -> list[ColoredThing]:
 
 
 def color_questions(things: Iterable[ColoredThing], rng: random.Random) -> Iterator[Question]:
-    """What color the things of all pictures are, or now and then whether they have one.
+    """Ask what color the things of all pictures are, or now and then whether they have one.
 
     Whether a dog is black is asked about as many black dogs as others.
     """

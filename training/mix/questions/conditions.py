@@ -38,7 +38,7 @@ _MATERIALS = ("cardboard", "glass", "metal", "paper", "plastic")
 def condition_questions(
     picture: Picture, rng: random.Random, check: bool = False
 ) -> Iterator[Question]:
-    """The weather or the material of a picture that has such a label, as a name or as yes or no."""
+    """Ask for the weather or material that a label gives: for its name, or for yes or no."""
     kind, _, label = picture.condition.partition(":")
     if kind == "weather" and label == "sunrise":
         answers: tuple[str, ...] = ("sunrise", "sunset", "dawn", "dusk", "morning", "evening")

@@ -47,7 +47,7 @@ _ALSO = {  # words that may stand for one more of them
 def count_questions(
     picture: Picture, rng: random.Random, check: bool = False
 ) -> Iterator[Question]:
-    """Every object whose number is known, 1 to 6, in random order."""
+    """Ask for every number of objects that is known, 1 to 6, in random order."""
     if picture.counted:
         counts = {name: n for name, n in picture.counted if n <= _MOST and is_countable(name)}
     else:
@@ -89,7 +89,7 @@ def _from_captions(picture: Picture) -> dict[str, int]:
 
 
 def _agreed(texts: list[str], words: tuple[str, ...], doubts: list[str]) -> int | None:
-    """The number that two captions name and no caption contradicts; None if there is none."""
+    """Return the number that two captions name and no caption contradicts; None without one."""
     one = "|".join(words)
     many = "|".join(plural(w) for w in words)
     numbers: list[int] = []

@@ -27,7 +27,7 @@ _SPORTS = {form: sport for sport, forms in _TABLE["sports"].items() for form in 
 
 
 def _one_of(words: Iterable[str]) -> str:
-    """Longest first, spelled as `normal_text` does."""
+    """Make a pattern of the words, the longest first, spelled as `normal_text` does."""
     return "|".join(sorted((normal_text(w).strip() for w in words), key=len, reverse=True))
 
 
@@ -74,7 +74,7 @@ class Detail:
 
 
 def details(picture: Picture) -> list[Detail]:
-    """What at least two captions say and none contradicts; what is worn or held, once is enough."""
+    """List what two captions say, of what is worn or held one, and no caption contradicts."""
     texts = [normal_text(caption) for caption in picture.captions]
     agreed = [
         *_of_somebody(picture, "worn", texts, _WORN, {}, agreed=1),
@@ -99,7 +99,7 @@ def _of_somebody(
     names: Mapping[str, str],
     agreed: int,
 ) -> Iterator[Detail]:
-    """Somebody's, where the captions speak of no second one who could have another."""
+    """Yield somebody's details, where the captions speak of no second one who could have others."""
     values_of: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for text in texts:
         for who, value in set(pattern.findall(text)):
@@ -111,7 +111,7 @@ def _of_somebody(
 
 
 def detail_questions(details: Iterable[Detail], rng: random.Random) -> Iterator[Question]:
-    """A question for each detail of all pictures: an open one, or whether it is so.
+    """Ask a question for each detail of all pictures: an open one, or whether it is so.
 
     Of a kind, every value is as often right as wrong: wording and value give nothing away.
     """
@@ -132,7 +132,7 @@ def detail_questions(details: Iterable[Detail], rng: random.Random) -> Iterator[
 
 
 def _is_not(detail: Detail, value: str) -> bool:
-    """Whether nothing in the captions speaks of the value."""
+    """Return whether nothing in the captions speaks of the value."""
     texts = map(normal_text, detail.picture.captions)
     forms = _FORMS.get(value, (value,))
     return detail.value != value and not any(

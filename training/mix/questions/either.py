@@ -15,7 +15,7 @@ def yes_and_no(
     is_not: Callable[[Item, str], bool],
     rng: random.Random,
 ) -> list[tuple[Item, str, bool]]:
-    """Pairs of items with the value that each is asked about, and whether it is right.
+    """Pair items, each with the value that it is asked about and whether that is right.
 
     The first of a pair has that value, the second, for which `is_not` must hold, has not. So every
     value is as often right as wrong. Items without a partner are left out; each comes once.

@@ -50,7 +50,7 @@ _UNKNOWABLE = (
 
 
 def true_or_false(question: Question, rng: random.Random) -> Question | None:
-    """A presence question as a statement; None for any other question."""
+    """Make a statement of a presence question; return None for any other question."""
     if question.task != "presence" or question.answers[0] not in ("yes", "no"):
         return None
     statement = f"There is {with_article(question.about)} in the picture"
@@ -60,7 +60,7 @@ def true_or_false(question: Question, rng: random.Random) -> Question | None:
 
 
 def yes_no_or_unsure(question: Question, rng: random.Random) -> Question | None:
-    """A question of yes and no that allows `unsure`; a third of them are such that it is right."""
+    """Allow `unsure` in a question of yes and no; it is right for a third of such questions."""
     if question.answers[0] not in ("yes", "no") or not question.text.endswith("?"):
         return None
     text, answers = question.text, question.answers
@@ -71,7 +71,7 @@ def yes_no_or_unsure(question: Question, rng: random.Random) -> Question | None:
 
 
 def one_of(question: Question, others: Sequence[str], rng: random.Random) -> Question | None:
-    """A question with two to four options of which the first accepted answer is one.
+    """Give a question two to four options, of which the first accepted answer is one.
 
     `others` are answers to the same kind of question about other pictures.
     """
@@ -89,7 +89,7 @@ def one_of(question: Question, others: Sequence[str], rng: random.Random) -> Que
 def list_of_three(
     present: Sequence[str], question: Question, rng: random.Random
 ) -> Iterator[Question]:
-    """Three things that are in the picture of `question`, where so many are known."""
+    """Ask for three things in the picture of `question`, where so many are known."""
     names = list(dict.fromkeys(present))
     if len(names) >= 3:
         answer = ", ".join(rng.sample(names, k=3))
@@ -98,7 +98,7 @@ def list_of_three(
 
 
 def instructed(questions: Sequence[Question], rng: random.Random, each: int) -> list[Question]:
-    """Up to `each` questions of every form of instruction, made of other questions."""
+    """Make up to `each` questions of every form of instruction from other questions."""
     of_kind: defaultdict[str, list[str]] = defaultdict(list)
     present: defaultdict[int, list[str]] = defaultdict(list)
     for question in questions:

@@ -65,10 +65,10 @@ _NAMED_BY = 3  # captions that must name an animal
 
 
 def main_object(picture: Picture) -> Label | None:
-    """What a picture with boxes or captions is about, where that is clear.
+    """Return what a picture with boxes or captions is about; None where that is not clear.
 
-    The one kind of thing whose box is large and three times as large as any other kind's; the only
-    animal that captions name.
+    It is about the one kind of thing whose box is large and three times as large as any other
+    kind's, or about the only animal that captions name.
     """
     largest: dict[str, float] = {}
     for box in picture.boxes:
@@ -96,7 +96,7 @@ def _category(name: str) -> str:
 
 
 def name_questions(picture: Picture, rng: random.Random) -> Iterator[Question]:
-    """The exact name for "the main object", the everyday word for "what is this", "what animal"."""
+    """Ask for the exact name of "the main object", and for the everyday word: "what is this"."""
     label = picture.label or main_object(picture)
     if label is None:
         return
@@ -124,7 +124,7 @@ def name_questions(picture: Picture, rng: random.Random) -> Iterator[Question]:
 
 
 def name_check(picture: Picture, rng: random.Random) -> Iterator[Question]:
-    """One question for measuring; every accepted name counts as right."""
+    """Ask one question for measuring; every accepted name counts as right."""
     label = picture.label or main_object(picture)
     if label is not None:
         names = tuple(dict.fromkeys((label.name, label.everyday, *label.synonyms)))

@@ -17,7 +17,7 @@ _RAW_SHARE = 0.15  # as the data set writes it: `what is on the table in the ima
 def people_questions(
     picture: Picture, rng: random.Random, check: bool = False
 ) -> Iterator[Question]:
-    """All questions of the picture in random order, most of them in natural form."""
+    """Ask all questions of the picture in random order, most of them in natural form."""
     for question, answers in picture.asked:
         if check:  # all answers: the metric counts how many people agree
             yield Question(picture, question, answers, "people")

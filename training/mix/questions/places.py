@@ -33,10 +33,10 @@ _OUT = ("Is this outdoors?", "Was this {image} taken outside?", "Was this taken 
 
 
 def place(picture: Picture) -> tuple[str, str]:
-    """The kind of place and `indoors`, `outdoors`; empty where it is not sure.
+    """Return the kind of place and `indoors` or `outdoors`; empty where it is not sure.
 
-    From the scene that the data set names, else from words of which no two may disagree in the
-    captions; DAQUAR's pictures are all of rooms.
+    It is known from the scene that the data set names, else from words in the captions, of which no
+    two may disagree; DAQUAR's pictures are all of rooms.
     """
     if picture.scene:
         return _scenes().get(picture.scene, ("", ""))
@@ -58,7 +58,7 @@ def place(picture: Picture) -> tuple[str, str]:
 
 
 def place_questions(picture: Picture, rng: random.Random) -> Iterator[Question]:
-    """The kind of place, once."""
+    """Ask for the kind of place, once."""
     name, _ = place(picture)
     if name:
         wordings = _ROOM if name in _ROOMS and rng.random() < 0.3 else _PLACE
@@ -67,7 +67,7 @@ def place_questions(picture: Picture, rng: random.Random) -> Iterator[Question]:
 
 
 def place_check(picture: Picture, rng: random.Random) -> Iterator[Question]:
-    """One question in plain words for measuring."""
+    """Ask one question in plain words for measuring."""
     name, _ = place(picture)
     if name:
         answers = (name, with_article(name))
@@ -75,7 +75,7 @@ def place_check(picture: Picture, rng: random.Random) -> Iterator[Question]:
 
 
 def indoor_questions(picture: Picture, rng: random.Random) -> Iterator[Question]:
-    """Indoors or outdoors, as a choice or as yes and no in equal shares."""
+    """Ask whether it is indoors or outdoors, as a choice or, in equal shares, as yes and no."""
     _, where = place(picture)
     if not where:
         return

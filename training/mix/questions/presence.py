@@ -60,7 +60,7 @@ class KnownObjects:
 
 
 def known(picture: Picture) -> KnownObjects:
-    """Objects present and absent, as far as boxes and captions tell. Labels: see `known_labels`."""
+    """List objects present and absent, as boxes and captions tell. Labels: see `known_labels`."""
     present: set[str] = set()
     absent: set[str] = set()
     if picture.annotated:
@@ -83,7 +83,7 @@ def known(picture: Picture) -> KnownObjects:
 
 
 def known_labels(pictures: Iterable[Picture], rng: random.Random) -> list[KnownObjects]:
-    """Pictures of one object: that is there; half of the others asked for are of its category."""
+    """List for pictures of one object what is asked of them: that, and half of its category."""
     labelled = [p for p in pictures if p.label is not None and p.label.category in _CLEAR]
     by_category: defaultdict[str, set[str]] = defaultdict(set)
     for picture in labelled:
@@ -116,7 +116,7 @@ def presence_questions(
     per_picture: int,
     check: bool = False,
 ) -> Iterator[Question]:
-    """Balanced questions: for every object up to `each` yes and as many no, few of one picture.
+    """Ask for every object up to `each` times for yes and as often for no, few times of a picture.
 
     `check` asks in one plain wording, for measuring.
     """
@@ -162,7 +162,7 @@ def presence_questions(
 def somebody_or_nobody(
     pictures: Sequence[Picture], rng: random.Random, each: int
 ) -> Iterator[Question]:
-    """Is there a person: no of pictures of one thing, as often yes of people, alone or in boxes.
+    """Ask whether there is a person: as often of pictures of one thing as of pictures of people.
 
     Without them a model that sees people in most photos sees them in every picture.
     """
@@ -181,7 +181,7 @@ _WITHOUT_PEOPLE = frozenset({"animal", "food", "fruit", "vegetable", "drink", "c
 
 
 def _together(pictures: Sequence[KnownObjects]) -> defaultdict[str, defaultdict[str, float]]:
-    """For two objects, the share of the second's pictures that show the first too."""
+    """Compute for two objects the share of the second's pictures that show the first too."""
     alone: Counter[str] = Counter()
     both: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for item in pictures:
@@ -238,7 +238,7 @@ class _Text:
 
 
 class _Words:
-    """Whether any of some words and phrases is in a text, singular or plural."""
+    """Words and phrases; called with a text, whether any is in it, singular or plural."""
 
     def __init__(self, words: Iterable[str]) -> None:
         forms = {form for w in words for form in (w, plural(w))}

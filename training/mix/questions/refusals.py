@@ -40,7 +40,7 @@ _SHARE = 0.15  # of the pictures that are asked
 
 
 def refusal_questions(picture: Picture, rng: random.Random) -> Iterator[Question]:
-    """One such question about some of the pictures, often about somebody in it."""
+    """Ask one such question about some of the pictures, often about somebody in it."""
     if rng.random() >= _SHARE:
         return
     text = "".join(map(normal_text, picture.captions))

@@ -10,7 +10,7 @@ from training.mix.tables import document
 
 
 def present_and_absent(picture: Picture) -> tuple[set[str], set[str]]:
-    """Things that are there and things that are not; both empty where nothing is known."""
+    """List things that are there and things that are not; both empty where nothing is known."""
     table = document("rooms")
     if picture.scene:
         scene = table["scenes"].get(picture.scene, {})

@@ -38,7 +38,7 @@ class Question:
 
 
 def word(rng: random.Random, wordings: Sequence[str], **fields: str) -> str:
-    """One of the wordings, `{fields}` filled in; `{image}` is image, picture or photo."""
+    """Draw one of the wordings and fill its `{fields}` in; `{image}` is image, picture or photo."""
     return rng.choice(wordings).format(image=rng.choice(PLACES_OF_A_PICTURE), **fields)
 
 
@@ -51,7 +51,7 @@ def asked(
     about: str = "",
     sentence: str = "",
 ) -> Question:
-    """The question, now and then with an instruction to answer in a word or in a sentence.
+    """Make a question, now and then with an instruction to answer in a word or in a sentence.
 
     Without an instruction the answer is short. `sentence` is the answer as a sentence.
     """

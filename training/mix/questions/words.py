@@ -19,7 +19,7 @@ NUMBERS = {word: number for number, word in enumerate(_NUMBERS, start=1)}
 
 
 def plural(noun: str) -> str:
-    """The plural of a noun or of the last noun of a phrase."""
+    """Return the plural of a noun or of the last noun of a phrase."""
     head, _, last = noun.rpartition(" ")
     if last.endswith("shelf"):
         many = f"{last[:-1]}ves"
@@ -35,12 +35,12 @@ def plural(noun: str) -> str:
 
 
 def is_countable(noun: str) -> bool:
-    """Whether the noun takes `a` and a number."""
+    """Return whether the noun takes `a` and a number."""
     return noun.rpartition(" ")[2] not in _UNCOUNTED
 
 
 def is_plural(noun: str) -> bool:
-    """Whether the noun takes `are`: `shorts`, `men`; not `grass`."""
+    """Return whether the noun takes `are`: `shorts`, `men`; not `grass`."""
     last = noun.rpartition(" ")[2]
     if last in _UNCOUNTED:
         return last in {"sunglasses", "skis", "scissors", "cattle"}
@@ -48,7 +48,7 @@ def is_plural(noun: str) -> bool:
 
 
 def with_article(noun: str) -> str:
-    """`a dog`, `an umbrella`; `snow` as it is."""
+    """Put the article before a noun: `a dog`, `an umbrella`; `snow` stays as it is."""
     if not is_countable(noun) or is_plural(noun):
         return noun
     vowel = noun[0].lower() in "aeiou" and not noun.startswith(("uni", "use", "eu"))
@@ -63,12 +63,15 @@ _JOINED = re.compile(
 
 
 def normal_text(caption: str) -> str:
-    """Lower case, words only, a space around each: `" a dog 's ball "`; `hot dog` is one word."""
+    """Return the words alone, lower case, spaces around each: `" a dog 's ball "`.
+
+    `hot dog` is one word.
+    """
     return _JOINED.sub(r"\1", f" {' '.join(_TOKEN.findall(caption.lower()))} ")
 
 
 def clean_caption(caption: str) -> str:
-    """The caption as a sentence: no space before punctuation, a capital first, a full stop last.
+    """Make a sentence of a caption: no space before punctuation, a capital first, a full stop last.
 
     >>> clean_caption("two dogs run on the beach , playing .")
     'Two dogs run on the beach, playing.'

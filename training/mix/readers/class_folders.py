@@ -38,7 +38,7 @@ def read(
 
 
 def name_table(path: Path) -> dict[str, tuple[str, ...]]:
-    """A table of folder id, tab, names separated by commas (ImageNet's `words.txt`)."""
+    """Read a table of folder id, tab, names separated by commas (ImageNet's `words.txt`)."""
     table: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(lines(path), start=1):
         key, tab, names = line.partition("\t")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from training.mix.picture import Box, Picture
+from training.mix.picture import MarkedObject, Picture
 from training.mix.readers.files import lines, under
 from vqa.errors import InputError
 
@@ -21,7 +21,7 @@ def read(
     not COCO json.
     """
     names: dict[int, str] = {}
-    boxes: dict[int, list[Box]] = {}
+    boxes: dict[int, list[MarkedObject]] = {}
     texts: dict[int, list[str]] = {}
     categories: frozenset[str] = frozenset()
     if instances is not None:
@@ -33,7 +33,7 @@ def read(
             for a in data["annotations"]:
                 width, height = a["bbox"][2:]
                 area = width * height / sizes[a["image_id"]]
-                box = Box(category[a["category_id"]], area, bool(a.get("iscrowd")))
+                box = MarkedObject(category[a["category_id"]], area, bool(a.get("iscrowd")))
                 boxes.setdefault(a["image_id"], []).append(box)
     if captions is not None:
         with _Named(captions) as data:

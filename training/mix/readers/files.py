@@ -8,7 +8,7 @@ from vqa.errors import InputError
 
 
 def lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file. Raises InputError if it is missing or not UTF-8."""
+    """Read the lines of a UTF-8 file. Raises InputError if it is missing or not UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -20,7 +20,7 @@ def lines(path: Path) -> list[str]:
 
 
 def under(root: Path, name: str, where: str) -> Path:
-    """`root / name`. Raises InputError if that leaves the root."""
+    """Return `root / name`. Raises InputError if that leaves the root."""
     path = root / name
     if not path.resolve().is_relative_to(root.resolve()):
         raise InputError(f"{where}: the path {name!r} leaves {root}")

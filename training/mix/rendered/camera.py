@@ -60,7 +60,7 @@ def _tilted(layer: Image.Image, rng: random.Random) -> Image.Image:
 def _perspective(
     shown: list[tuple[float, float]], original: list[tuple[int, int]]
 ) -> NDArray[np.float64]:
-    """Solve for the eight numbers by which PIL finds the original of a shown place."""
+    """Solve for the eight numbers by which PIL maps a place that is shown to the original one."""
     rows, values = [], []
     for (x, y), (u, v) in zip(shown, original, strict=True):
         rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
