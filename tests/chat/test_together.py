@@ -125,7 +125,7 @@ def test_a_failure_of_the_model_ends_all_answers_and_not_the_worker(
         monkeypatch.undo()
         raise RuntimeError("out of\nmemory")
 
-    monkeypatch.setattr(engine, "advance", fail)
+    monkeypatch.setattr(engine, "step", fail)
     for job in jobs:
         with pytest.raises(VQAError, match="failed to answer: out of memory"):
             job.result()
