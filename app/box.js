@@ -63,12 +63,16 @@
   let wanted = false; // by a click, until the page is drawn
   let editor = null; // what stood open to be written in a moment ago
   const elsewhere = "input, textarea, select, [contenteditable], [data-testid=stPopoverBody]";
+  const SETTLING = 3_000; // ms in which the page is drawn anew once a window has closed
   let menu = null; // the class of the one by which a window was opened
   let isOpen = false; // a window
+  let closed = -SETTLING; // when the last one was
+  const isDrawn = () => find('[data-testid="stApp"]')?.dataset.testScriptState === "notRunning";
   const goBack = () => {
-    const before = isOpen;
+    if (isOpen && !find("[role=dialog]")) closed = performance.now();
     isOpen = Boolean(find("[role=dialog]"));
-    if (!before || isOpen || document.activeElement !== document.body) return;
+    if (isOpen || performance.now() > closed + SETTLING || !isDrawn()) return;
+    if (document.activeElement !== document.body) return;
     const button = menu && find(`.${menu} button`);
     wanted = !button; // it is gone with what was deleted
     button?.focus({ preventScroll: true });
@@ -78,8 +82,7 @@
     editor = find('[role=dialog] [data-testid="stForm"] :is(textarea, input), [role=dialog] textarea')
       ?? (find("[role=dialog]") ? null : find('[data-testid="stChatMessage"] textarea'));
     if (editor && editor !== before) editor.focus(); // however long the run of the script took to draw it
-    const drawn = find('[data-testid="stApp"]')?.dataset.testScriptState === "notRunning";
-    if (!wanted || !drawn || !area() || area().disabled) return;
+    if (!wanted || !isDrawn() || !area() || area().disabled) return;
     wanted = false;
     if (document.activeElement?.closest(elsewhere) || editor || find("[role=dialog]")) return;
     if (!matchMedia("(pointer: coarse)").matches) area().focus({ preventScroll: true }); // no keyboard

@@ -63,7 +63,8 @@ def _show(key: str, position: int) -> None:
     turn = chats().history.turn(owner(), key)
     picture = turn.pictures[position]
     with st.container(key="picture-window", gap="small"):
-        box = _marked(picture, f"viewer-{key}-{position}")
+        name = f"viewer-{key}-{position}".replace("_", "-")  # a component takes no two in a row
+        box = _marked(picture, name)
         _question(turn.conversation, picture, box)
 
 

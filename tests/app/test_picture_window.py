@@ -38,6 +38,7 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     sent: dict[str, Any] = {"box": None}
 
     def viewer(**given: Any) -> dict[str, Any]:
+        assert "__" not in given["key"]  # Streamlit refuses it, and ids are drawn at random
         sent["data"], sent["default"] = given["data"], given["default"]
         return {"box": sent["box"]}
 
