@@ -76,6 +76,7 @@ def test_tall_pictures_leave_the_box_on_the_screen(page: Page, tmp_path: Path) -
     expect(shown).to_be_visible()
     size, place = page.viewport_size, shown.bounding_box()
     assert size and place and 0 < place["height"] <= 0.61 * size["height"]
+    assert shown.evaluate("one => getComputedStyle(one).objectFit") == "contain"  # not squashed
 
 
 def test_the_focus_stays_where_somebody_writes(wide: Page, tmp_path: Path) -> None:

@@ -70,6 +70,13 @@ def test_cells_of_choices_are_texts(choices: str, shown: str, tmp_path: Path) ->
     assert row.question.split("\n")[1:-1] == shown.split("|")  # nor has any row a hint
 
 
+def test_columns_of_small_letters_are_no_choices(tmp_path: Path) -> None:
+    put(tmp_path / "data.csv", "image,question,answer,a,b\na.png,Which?,x,1.5,2\n")
+    images(tmp_path, "a.png")
+    (row,) = read(tmp_path / "data.csv", tmp_path)
+    assert row.extra == {"a": 1.5, "b": 2}
+
+
 def test_a_row_without_one_of_its_choices_is_refused(tmp_path: Path) -> None:
     cells = "\t".join(["7", "Which?", "", "a", "", "c", "d", "A", "x", "a.png"])
     put(tmp_path / "data.tsv", f"{MMBENCH}{cells}\n")

@@ -45,7 +45,7 @@ _REREAD = 2 << 20  # characters of a file that are parsed a second time, behind 
 _MISSING = frozenset({"", "nan", "NaN", "None", "<NA>", "NaT"})  # as programs write them
 _PICTURES = frozenset({"image", "images"})
 _TEXTS = frozenset({"question", "system"}) | _PICTURES
-_CHOICE = re.compile(r"(?:(?:choice|option)[_ ]?)?([A-Za-z])", re.IGNORECASE)  # A, or choice_a
+_CHOICE = re.compile(r"([A-Z])|(?:choice|option)[_ ]?([a-z])")  # as benchmarks name them
 
 
 def sniff(probe: FileProbe) -> bool:
@@ -195,8 +195,9 @@ def _columns(probe: FileProbe) -> Iterator[NumberedRow]:
 
 def _choice_columns(names: list[str]) -> set[str]:
     """Return the columns that hold a choice each, where there are an A and a B among them."""
-    letters = {name: match[1].upper() for name in names if (match := _CHOICE.fullmatch(name))}
-    return set(letters) if {"A", "B"} <= set(letters.values()) else set()
+    letters = {name: match[1] or match[2] for name in names if (match := _CHOICE.fullmatch(name))}
+    several = [pair for pair in ("AB", "ab") if set(pair) <= set(letters.values())]
+    return set(letters) if several else set()
 
 
 def _choice_of(name: str, cell: str) -> str | None:
