@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 from vqa.errors import InputError
 from vqa.utils.console import one_line
 
+_REACHABLE = 10.0  # seconds in which a cluster takes a connection
 _OBJECT_STORE = 100 << 20  # bytes; rows are small
 
 
@@ -39,7 +41,7 @@ def ray_cluster(address: str | None, workers: int | None) -> Iterator[Any]:
     Raises InputError where Ray is not installed, or no cluster answers.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    if "://" in address:
+    if "://" in address or (address not in ("local", "auto") and ":" not in address):
         raise InputError(
             f"`ray_address` {address}: give HOST:PORT or auto, on a machine of the cluster"
         )
@@ -52,6 +54,8 @@ def ray_cluster(address: str | None, workers: int | None) -> Iterator[Any]:
     except ModuleNotFoundError as error:
         raise InputError(f"`engine` ray needs {error.name}: pip install 'vqa[ray]'") from error
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address not in ("local", "auto"):
+        _refuse_unreachable(address)
     with ExitStack() as stack:
         if address == "local":
             folder = tempfile.TemporaryDirectory(prefix="vqa-ray-", ignore_cleanup_errors=True)
@@ -67,6 +71,16 @@ def ray_cluster(address: str | None, workers: int | None) -> Iterator[Any]:
             reason = one_line(error, 300)
             raise InputError(f"`ray_address` {address}: no such cluster ({reason})") from error
         yield ray
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Raise InputError where nothing listens at HOST:PORT: Ray asks there for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACHABLE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        reason = one_line(error, 300)
+        raise InputError(f"`ray_address` {address}: no such cluster ({reason})") from error
 
 
 @contextmanager
