@@ -33,14 +33,20 @@ class MapJob:
     in_advance: bool  # for nobody who waits: it ends as soon as anything else begins
     model: str = ""
     progress: float = 0.0
+    unscored: Explanation | None = None  # the maps, while they are scored
     explanation: Explanation | None = None
     error: str = ""
     stop: Event = field(default_factory=Event)
     done: Event = field(default_factory=Event)
 
     @property
+    def shown(self) -> Explanation | None:
+        """Return the maps, whether they are scored or not yet."""
+        return self.explanation or self.unscored
+
+    @property
     def dropped(self) -> bool:
-        """Return whether it ended, or will, with neither a map nor a reason why there is none."""
+        """Return whether it ended, or will, with neither scores nor a reason why there are none."""
         return self.stop.is_set() and self.explanation is None
 
 
@@ -104,6 +110,9 @@ class AnswerMaps:
                 raise _StoppedError
             job.progress = min(1.0, done / total) if total else 0.0
 
+        def show(unscored: Explanation) -> None:
+            job.unscored = unscored
+
         try:
             with worker.beside(job.stop, job.in_advance) as answerer, self._one_at_a_time:
                 tell(0, None)
@@ -111,7 +120,7 @@ class AnswerMaps:
                 request, text = job.load()
                 job.explanation = explain(
                     answerer, request, text, job.by, progress=tell,
-                    at_once=_IN_ADVANCE if job.in_advance else AT_ONCE,
+                    at_once=_IN_ADVANCE if job.in_advance else AT_ONCE, mapped=show,
                 )  # fmt: skip
         except _StoppedError:
             pass

@@ -58,7 +58,7 @@ def show(turn: Turn) -> None:
         if job.error:
             st.error(plain(message_text(job.error)))
         elif job.explanation is None:
-            _follow(turn)
+            _follow(turn, laid=job.shown is not None)
         else:
             _trust(turn, job, job.explanation)
     ways = _ways()
@@ -86,7 +86,7 @@ class MappedPicture:
 def pictures(question: Turn, answer: Turn | None) -> list[MappedPicture]:
     """List what the map that is shown of a question's answer covers; nothing where none is."""
     job = _job(answer) if answer is not None else None
-    if job is None or job.explanation is None:
+    if job is None or job.shown is None:
         return []
     branch = chats().history.branch(owner(), question.conversation, question.id)
     given = [
@@ -101,7 +101,7 @@ def pictures(question: Turn, answer: Turn | None) -> list[MappedPicture]:
 def key(answer: Turn | None) -> str | None:
     """Return the key of the pictures with the map of an answer, which layer.js brings into view."""
     job = _job(answer) if answer is not None else None
-    return f"layer-{job.answer}" if job is not None and job.explanation is not None else None
+    return f"layer-{job.answer}" if job is not None and job.shown is not None else None
 
 
 def show_picture(mapped: MappedPicture, width: int) -> None:
@@ -172,12 +172,12 @@ def _load(answer: str) -> Load:
 
 
 @st.fragment(run_every=_EVERY)
-def _follow(turn: Turn) -> None:
-    """Show how far the map is, in short runs of its own, and then the whole page with it."""
+def _follow(turn: Turn, laid: bool) -> None:
+    """Show how far the map is, in short runs of its own; the whole page once it has changed."""
     job = _job(turn)
-    if job is None or job.done.is_set():
+    if job is None or job.done.is_set() or (job.shown is not None) != laid:
         st.rerun()
-    st.progress(job.progress, text("looking.working"))
+    st.progress(job.progress, text("looking.checking" if laid else "looking.working"))
 
 
 def _trust(turn: Turn, job: MapJob, explanation: Explanation) -> None:
@@ -222,6 +222,7 @@ def _drawn(mapped: MappedPicture) -> bytes:
     """Encode a picture with its map over it as a JPEG."""
     from vqa.explain.overlay import overlay
 
-    assert mapped.job.explanation is not None
+    explanation = mapped.job.shown
+    assert explanation is not None
     small = thumbnails.smaller(chats().pictures.load_stored(mapped.picture, mapped.box))
-    return thumbnails.jpeg(overlay(small, mapped.job.explanation.relative_maps[mapped.number]), 90)
+    return thumbnails.jpeg(overlay(small, explanation.relative_maps[mapped.number]), 90)

@@ -8,7 +8,7 @@ Asked are rows of MIX/val whose pictures have boxes: as they are, about the part
 the part with the whole picture before it, as the page does (`vqa/chat/turn.py`). The part holds all
 boxes of what is asked about and a margin, so that the right answer stays the same; where the answer
 is no, it holds a thing that is there, chosen at random. Printed is the share of right answers with
-its interval of 95 %, by picture, and what a part changes.
+its interval of 95 %, by picture, and what a part changes. `--largest 0.1` asks about small things.
 """
 
 from __future__ import annotations
@@ -65,12 +65,16 @@ def main(
     model: Annotated[str, typer.Option(help="As for `vqa predict`.")] = "embedded",
     adapter: Annotated[str | None, typer.Option(help="As for `vqa predict`.")] = None,
     questions: Annotated[int, typer.Option(min=2, help="Of each kind.")] = 100,
+    largest: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the picture that a part may cover.")
+    ] = 1.0,
 ) -> None:
     """Measure and print the table."""
     disable_progress_bar()
     try:
         marked = marked_things(boxes)
-        rows = {kind: marked_rows(kind, mix, marked)[:questions] for kind in ("presence", "counts")}
+        kinds = ("presence", "counts")
+        rows = {kind: marked_rows(kind, mix, marked, largest)[:questions] for kind in kinds}
         answerer = load_choice(ModelChoice(model, adapter))
         table, results = measure(answerer, rows)
     except VQAError as error:
@@ -81,11 +85,15 @@ def main(
 
 
 def marked_rows(
-    kind: str, mix: Path, marked: dict[str, dict[str, list[tuple[float, float, float, float]]]]
+    kind: str,
+    mix: Path,
+    marked: dict[str, dict[str, list[tuple[float, float, float, float]]]],
+    largest: float,
 ) -> list[MarkedRow]:
     """List the rows of a kind whose part is known, as often yes as no.
 
-    Raises InputError where there are none.
+    `largest` is the share of the picture's area that the part may cover. Raises InputError where
+    there are no rows.
     """
     rows: list[MarkedRow] = []
     for example in read(mix / "val" / f"{kind}.jsonl", mix):
@@ -100,8 +108,11 @@ def marked_rows(
             if not names:
                 continue
             (name,) = names
+        part = _around(things[name])
+        if (part[2] - part[0]) * (part[3] - part[1]) > largest:
+            continue
         try:
-            box = parse_box(_around(things[name]), load_image(path).size)
+            box = parse_box(part, load_image(path).size)
         except InputError:  # too small a part, or no picture
             continue
         rows.append(MarkedRow(example, box))
@@ -109,7 +120,7 @@ def marked_rows(
         sides = [[row for row in rows if row.example.answers[0] == one] for one in ("yes", "no")]
         rows = [row for pair in zip(*sides, strict=False) for row in pair]
     if not rows:
-        raise InputError(f"{mix}/val/{kind}.jsonl: no row is about a picture of the boxes")
+        raise InputError(f"{mix}/val/{kind}.jsonl: no row is about such a part")
     return rows
 
 

@@ -113,6 +113,27 @@ def test_a_map_is_laid_over_the_picture_and_taken_away(seer: Seer) -> None:
     assert not any("trusted" in one for one in captions(page))
 
 
+def test_a_map_is_laid_over_the_picture_before_it_is_checked(seer: Seer) -> None:
+    page = ask(opened(), "What?", corner_picture())
+    job_of(page).stop.set()
+    assert job_of(page).done.wait(20)
+    seer.go.clear()
+    answer_maps()._jobs.clear()
+    press(page, ON)
+    job = page.session_state["map-layer"]
+    wait(lambda: job.shown is not None)
+    page.run()
+    assert alts(page) == ["corner.png, and where the model looked"] and job.explanation is None
+    assert not any("trusted roughly" in one for one in captions(page))
+    (bar,) = page.get("progress")
+    assert bar.proto.text.startswith("Do not trust this map yet")
+    seer.go.set()
+    assert job.done.wait(20)
+    page.run()
+    assert any("can be trusted roughly" in one for one in captions(page))
+    assert not page.exception and not page.get("progress")
+
+
 def test_a_map_that_is_no_better_than_a_random_one_is_not_to_be_trusted(seer: Seer) -> None:
     seer.values = 1 - seer.values
     page = pressed(ask(opened(), "What?", corner_picture()), ON)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -59,6 +59,7 @@ def explain(
     grid: int = GRID,
     progress: Callable[[int, int | None], None] | None = None,
     at_once: int = AT_ONCE,
+    mapped: Callable[[Explanation], None] | None = None,
 ) -> Explanation:
     """Map what `answer` rests on, over each picture of `request`, and score the maps.
 
@@ -68,7 +69,8 @@ def explain(
     parts of the pictures, `grid` x `grid` of them, for any answerer that `SupportsChoices`, as
     scores need too. `progress` is called with the numbers of versions of the pictures that the
     answerer has read and will read. They may push older entries out of its caches. It reads
-    `at_once` of them in one go, during which it may answer nobody.
+    `at_once` of them in one go, during which it may answer nobody. `mapped` is called with the maps
+    before they are scored, which takes many times as long.
 
     Raises InputError where there is no picture or answer, or where `check_answerer` does.
     """
@@ -103,8 +105,13 @@ def explain(
         RelevanceMap(values, region, picture.size)
         for values, region, picture in zip(grids, regions, pictures, strict=True)
     )
-    scores = faithfulness(answerer, small, answer, maps, advance, at_once) if scored else None
-    return Explanation(by, answer, maps, scores)
+    unscored = Explanation(by, answer, maps, None)
+    if not scored:
+        return unscored
+    if mapped is not None:
+        mapped(unscored)
+    scores = faithfulness(answerer, small, answer, maps, advance, at_once)
+    return replace(unscored, scores=scores)
 
 
 def check_answerer(answerer: Any, by: By) -> None:
