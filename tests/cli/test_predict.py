@@ -143,7 +143,7 @@ def test_bad_rows_are_reported_and_all_others_answered(
     errors = capsys.readouterr().err
     for line, reason in ((3, "question is"), (4, "not JSON"), (6, "not UTF-8")):
         assert f"data.jsonl:{line}: {reason}" in errors
-    assert "data.jsonl:7: image '../out.png' leaves" in errors
+    assert "data.jsonl:7: image '../out.png' is outside" in errors
     assert "7 answered, 4 errors" in errors
     assert "4 rows could not be answered" in errors and "2 of them" in errors
     rows = {row["id"]: row for row in read(out)}

@@ -76,7 +76,7 @@ def test_all_bad_rows_are_reported_at_once(tmp_path: Path) -> None:
         list(read(path))
     assert [line for line, _ in caught.value.problems] == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
     reasons = dict(caught.value.problems)
-    assert "leaves" in reasons[7] and "leaves" in reasons[8]
+    assert "is outside" in reasons[7] and "is outside" in reasons[8]
     assert "question" in reasons[9]
     assert f"{path}:2: not JSON" in str(caught.value)
     assert "and 1 more bad rows" in str(caught.value)
@@ -116,7 +116,7 @@ def test_a_link_may_not_lead_out_of_the_root(tmp_path: Path) -> None:
     path = write_lines(
         root / "data.jsonl", {"id": 1, "image": "link.png", "question": "What?", "answer": "cat"}
     )
-    with pytest.raises(InputError, match="leaves"):
+    with pytest.raises(InputError, match="is outside"):
         list(read(path))
 
 

@@ -100,7 +100,7 @@ def test_llava(tmp_path: Path, in_lines: bool) -> None:
     reasons = {row.id: row.reason for row in bad}
     assert reasons[2] == "0 <image> in the text, but 1 picture"
     assert reasons[3] == "2 <image> in the text, but 1 picture"
-    assert "assistant" in reasons[4] and "answer" in reasons[5] and "leaves" in reasons[6]
+    assert "assistant" in reasons[4] and "answer" in reasons[5] and "is outside" in reasons[6]
     good, bad = bad_of(tmp_path / "data.txt", need_answers=False)
     assert good[1].question == "And?" and good[1].answers == ()
 
@@ -229,7 +229,7 @@ def test_class_folders(tmp_path: Path) -> None:
     assert good[1].images == (tmp_path / "set/sea_horse/a.jpg",)
     assert len(list(read(tmp_path / "set", tmp_path))) == 3
     (tmp_path / "elsewhere").mkdir()
-    with pytest.raises(InputError, match="leaves"):
+    with pytest.raises(InputError, match="is outside"):
         list(read(tmp_path / "set", tmp_path / "elsewhere"))
 
 

@@ -212,4 +212,4 @@ def test_file_urls_and_windows_paths(tmp_path: Path) -> None:
         "image 'C:\\\\set\\\\cat.jpg' is a Windows path with a drive; give the path below "
         f"{tmp_path} instead"
     ]
-    assert "Windows path" in bad[1].reason and all("leaves" in row.reason for row in bad[2:])
+    assert "Windows path" in bad[1].reason and all("is outside" in row.reason for row in bad[2:])

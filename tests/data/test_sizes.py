@@ -126,7 +126,7 @@ def test_a_text_that_is_no_question(
 def test_reasons_do_not_repeat_long_cells(tmp_path: Path) -> None:
     path = put(tmp_path, json.dumps(FLAT | {"image": "/" + "x" * 1_000_000}) + "\n")
     _, (bad,) = bad_of(path)
-    assert len(bad.reason) < 600 and "leaves" in bad.reason
+    assert len(bad.reason) < 600 and "is outside" in bad.reason
 
 
 def test_a_file_of_bad_rows_alone_is_given_up(

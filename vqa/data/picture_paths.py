@@ -43,7 +43,7 @@ def under(root: Path) -> Callable[[str], Path]:
         if last == ".." or os.path.islink(real):
             real = os.path.realpath(real)
         if real != real_root and not real.startswith(below):
-            raise ValueError(f"image {name!r} leaves {root}")
+            raise ValueError(f"image {name!r} is outside {root}, where the pictures must be")
         return path
 
     return inside
