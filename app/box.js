@@ -31,6 +31,9 @@
     else if (place?.box !== box || renamed) {
       const text = sessionStorage.getItem(name()) ?? "";
       if (box.value !== text && (text || renamed)) write(box, text);
+    } else {
+      const typed = sessionStorage.getItem(name()); // a question that comes back lost it
+      if (typed && box.value && box.value !== typed) write(box, `${box.value}\n${typed}`);
     }
     store(box);
   };

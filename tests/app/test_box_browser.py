@@ -119,8 +119,10 @@ def test_what_waits_survives_a_reload_and_is_taken_back(wide: Page, tmp_path: Pa
     wide.reload()
     expect(wide.get_by_text("is asked next")).to_be_visible()
     expect(waiting(wide, "red.png")).to_be_visible()
+    box(wide).press_sequentially("half")
     wide.get_by_role("button", name="Take back").click()
-    expect(box(wide)).to_have_value("And this?")
+    expect(box(wide)).to_have_value("And this?\nhalf")  # what was typed meanwhile is not lost
+    box(wide).fill("And this?")
     box(wide).press("Enter")
     expect(wide.get_by_text("is asked next")).to_be_visible()
     wide.get_by_role("button", name="Stop").click()
