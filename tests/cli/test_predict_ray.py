@@ -132,7 +132,7 @@ def test_two_thousand_rows_killed_twice_are_the_rows_of_an_unbroken_run(
         process.kill()
         process.communicate()
         assert rows_before <= len(read(out)) < 2000
-        # Ray's own end with it; its agents look for their cluster for a minute first
+        # Ray's processes end with it, two of them a minute after their cluster
         assert psutil.wait_procs(started, timeout=120)[1] == []
     done = vqa(*arguments)
     assert " from before, 67 errors" in done.stderr
@@ -297,7 +297,7 @@ def test_a_model_that_is_none_and_a_cluster_that_is_none(folder: Path, tmp_path:
     wrong = vqa(*common, "--model", tmp_path, *_RAY)
     assert wrong.returncode == 2 and str(tmp_path) in wrong.stderr
     began = time.monotonic()
-    for address in ("127.0.0.1:9", "127.0.0.1:port", "nowhere.invalid:6379"):
+    for address in ("127.0.0.1:9", "127.0.0.1:65536", "nowhere.invalid:6379"):
         command = [*common, "--model", folder / "model", "--engine", "ray"]
         wrong = vqa(*command, "--ray-address", address)
         assert wrong.returncode == 2, wrong.stderr
@@ -322,6 +322,7 @@ def rows(tmp_path: Path) -> Path:
         (["--engine", "ray", "--device", "cuda:1"], "a worker of --engine ray has one GPU"),
         (["--engine", "ray", "--ray-address", "ray://x:1"], "--ray-address ray://x:1: give HOST"),
         (["--engine", "ray", "--ray-address", "10.0.0.1"], "--ray-address 10.0.0.1: give HOST"),
+        (["--engine", "ray", "--ray-address", "here:port"], "--ray-address here:port: give HOST"),
     ],
 )
 def test_without_ray_or_with_wrong_options_it_is_one_line_and_2(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -41,7 +42,8 @@ def ray_cluster(address: str | None, workers: int | None) -> Iterator[Any]:
     Raises InputError where Ray is not installed, or no cluster answers.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    if "://" in address or (address not in ("local", "auto") and ":" not in address):
+    running = address not in ("local", "auto")
+    if "://" in address or (running and not re.fullmatch(r".+:\d+", address)):
         raise InputError(
             f"`ray_address` {address}: give HOST:PORT or auto, on a machine of the cluster"
         )
@@ -54,7 +56,7 @@ def ray_cluster(address: str | None, workers: int | None) -> Iterator[Any]:
     except ModuleNotFoundError as error:
         raise InputError(f"`engine` ray needs {error.name}: pip install 'vqa[ray]'") from error
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address not in ("local", "auto"):
+    if running:
         _refuse_unreachable(address)
     with ExitStack() as stack:
         if address == "local":
@@ -78,7 +80,7 @@ def _refuse_unreachable(address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _REACHABLE).close()
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, OverflowError) as error:
         reason = one_line(error, 300)
         raise InputError(f"`ray_address` {address}: no such cluster ({reason})") from error
 
