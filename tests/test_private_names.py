@@ -29,6 +29,8 @@ TRAINER = "training/common"
 
 METHODS_AND_ATTRIBUTES = [
     (torch.ops.mkldnn, "_is_mkldnn_bf16_supported", "vqa/models"),
+    (torch.cpu, "_is_avx512_bf16_supported", "vqa/models"),
+    (torch.cpu, "_is_amx_tile_supported", "vqa/models"),
     (torch.zeros(1).untyped_storage(), "_cdata", "training"),
     (nn.Module(), "_parameters", "training"),
     (nn.Module(), "_buffers", "training"),

@@ -14,6 +14,27 @@ from vqa.models.checkpoints import load
 from vqa.models.llava import compose
 
 
+@pytest.mark.parametrize(
+    ("capability", "avx512_bf16", "amx", "onednn", "fast"),
+    [
+        ("AVX512", False, False, True, False),  # oneDNN has such products, and converts for each
+        ("AVX512", True, False, True, True),
+        ("AVX512", False, True, True, True),
+        ("AVX2", False, False, False, False),
+        ("DEFAULT", False, False, True, True),  # ARM with its own instructions
+    ],
+)
+def test_bfloat16_is_fast_where_the_cpu_has_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: str, avx512_bf16: bool, amx: bool, onednn: bool, fast: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
+    assert devices.fast_bfloat16() is fast
+
+
 @pytest.fixture
 def half(tmp_path: Path) -> str:
     """A model stored in float16."""
