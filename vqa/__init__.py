@@ -28,8 +28,8 @@ __all__ = ["__version__", "ask", "load"]
 def load(model: str = "embedded", **options: Any) -> Answerer:
     """Load a model that answers: `embedded`, a model's or run's directory, or a hub id.
 
-    `options` are those of `vqa.loading.load`: adapter, device, dtype, quantize. Raises
-    `vqa.errors.InputError` for what is no model.
+    `options` are those of `vqa.loading.load`: adapter, device, dtype, quantize, read, max_batch,
+    prefix_bytes. Raises `vqa.errors.InputError` for what is no model.
     """
     from vqa.loading import load
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from vqa.fusion.storage import LoadedFusion
     from vqa.models.checkpoints import LoadedModel
     from vqa.reading import ReadMode, TextReader
+
+log = logging.getLogger(__name__)
 
 
 def load(
@@ -122,8 +125,8 @@ def text_reader(read: ReadMode, stored: bool = True) -> TextReader | None:
     """Make what reads the text in pictures; None for "never".
 
     What it reads is `stored` in this user's cache; not for what others send, who did not ask for
-    that. Raises InputError for "always" where the extra `read` is not installed; "auto" does
-    without.
+    that. Raises InputError for "always" where the extra `read` is not installed; "auto" says so
+    and does without.
     """
     if read == "never":
         return None
@@ -132,9 +135,10 @@ def text_reader(read: ReadMode, stored: bool = True) -> TextReader | None:
 
     try:
         return TextReader(read, store=LineStore(cache_dir() / "text.sqlite") if stored else None)
-    except InputError:
+    except InputError as error:
         if read == "always":
             raise
+        log.warning("vqa: no text is read in pictures: %s", error)
         return None
 
 

@@ -154,9 +154,14 @@ def test_models_that_are_missing_or_damaged_are_one_line(tmp_path: Path) -> None
         (tmp_path / name).write_bytes(whole)
 
 
-def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert text_reader("never") is None and text_reader("auto") is None
+    assert text_reader("never") is None and not caplog.messages
+    assert text_reader("auto") is None
+    (line,) = caplog.messages
+    assert line.startswith("vqa: no text is read") and "pip install 'vqa[read]'" in line
     with pytest.raises(InputError, match=r"pip install 'vqa\[read\]'"):
         text_reader("always")
 
