@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vqa.data import read
 from vqa.data.example import Example
 from vqa.errors import InputError
 from vqa.evaluation.predictions import Prediction, read_begun, read_predictions
@@ -230,6 +231,74 @@ def test_captions_by_picture_of_rows_that_are_numbered_by_line(tmp_path: Path) -
     path = tmp_path / "p.json"
     path.write_text(json.dumps([{"image_id": n, "caption": f"a cat {n}"} for n in (1, 2, 3)]))
     assert read_predictions(path, rows) == {n: Prediction(f"a cat {n % 3 + 1}") for n in (1, 2, 3)}
+
+
+def captions(path: Path, *pictures: int | str) -> Path:
+    path.write_text(json.dumps([{"image_id": n, "caption": f"picture {n}"} for n in pictures]))
+    return path
+
+
+def test_each_row_of_a_picture_gets_its_caption(tmp_path: Path) -> None:
+    path = captions(tmp_path / "p.json", 1, 2, 3)
+    data = tmp_path / "rows.jsonl"
+    rows = [{"image_id": 1 + n // 2, "image": f"{1 + n // 2}.jpg", "question": "Describe.",
+             "answer": f"caption {n}"} for n in range(6)]  # fmt: skip
+    data.write_text(lines(rows))
+    examples = [*read(data, need_images=False)]
+    assert [example.id for example in examples] == [1, 2, 3, 4, 5, 6]
+    given = read_predictions(path, examples)
+    assert [given[n].text for n in range(1, 7)] == [f"picture {1 + n // 2}" for n in range(6)]
+    # ids of annotations are other numbers than those of pictures, though some are the same
+    data = tmp_path / "rows.json"
+    data.write_text(
+        json.dumps(
+            [{"id": 100 + n, "image_id": 100 + n // 2, "image": "a.jpg", "caption": "a"}
+             for n in range(6)]
+        )
+    )  # fmt: skip
+    examples = [*read(data, need_images=False)]
+    given = read_predictions(captions(path, 100, 101, "102", 105), examples)
+    assert given.pop("image_id 105") == Prediction("picture 105")
+    assert {key: prediction.text for key, prediction in given.items()} == {
+        100 + n: f"picture {100 + n // 2}" for n in range(6)
+    }
+
+
+def test_a_caption_answers_no_two_questions_about_its_picture(tmp_path: Path) -> None:
+    path = captions(tmp_path / "p.json", 5)
+    rows = [Example(n, (), f"What {n}?", ("a",), {"image_id": 5}) for n in (1, 2)]
+    message = r"p\.json: .*image_id '?5'?.* rows 1 and 2 .*; write id and prediction"
+    with pytest.raises(InputError, match=message) as refused:
+        read_predictions(path, rows)
+    assert "\n" not in str(refused.value)
+    rows[0] = Example(1, (), "What 1?", ("a",), {"image_id": 6})
+    assert read_predictions(path, rows) == {2: Prediction("picture 5")}
+
+
+def test_rows_without_the_column_have_no_prediction_by_it(tmp_path: Path) -> None:
+    path = captions(tmp_path / "p.json", 1, 2)
+    rows = [Example(n, (), "?", ("a",), {"image_id": 2} if n == 1 else {}) for n in (1, 2, 3)]
+    assert read_predictions(path, rows) == {
+        "image_id 1": Prediction("picture 1"), 1: Prediction("picture 2"),
+    }  # fmt: skip
+
+
+def test_numbers_of_other_pictures_are_no_ids_of_rows(tmp_path: Path) -> None:
+    rows = [Example(n, (), "?", ("a",), {"image_id": n + 7000}) for n in (1, 2, 3)]
+    with pytest.raises(InputError, match=r"p\.json: .*image_id 1, .*call that column id"):
+        read_predictions(captions(tmp_path / "p.json", 1, 2), rows)
+
+
+def test_the_columns_of_ids_may_differ_from_row_to_row(tmp_path: Path) -> None:
+    rows = [Example(n, (), "?", ("a",), {"question_id": 3 - n}) for n in (1, 2)]
+    path = tmp_path / "p.jsonl"
+    path.write_text(lines([{"question_id": 1, "answer": "b"}, {"id": 7, "error": "late"}]))
+    assert read_predictions(path, rows) == {
+        2: Prediction("b"), 7: Prediction(None, error="late"),
+    }  # fmt: skip
+    path.write_text(lines([{"question_id": 1, "answer": "b"}, {"id": 2, "prediction": "c"}]))
+    with pytest.raises(InputError, match="two predictions of the row 2"):
+        read_predictions(path, rows)
 
 
 def test_spaces_around_an_id_do_not_count(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from vqa.metrics import Item, get_metric
@@ -20,7 +22,38 @@ from vqa.metrics.exact_match import exact_match, normalize
         ("2.5", ["25"], 0),
         ("2.5", ["2.5"], 1),
         ("-3", ["3"], 0),
+        ("5", [".5"], 0),
+        ("$.50", ["50"], 0),
+        ("-.5", [".5"], 0),
+        ("...5", ["5"], 1),
+        ("no.5", ["no 5.", "no5"], 1),
+        ("-$5", ["$5"], 0),
+        ("(-5, 3)", ["(5, 3)"], 0),
+        ("12", ["1/2"], 0),
+        ("34", ["3/4"], 0),
+        ("and/or", ["andor"], 1),
+        ("1030", ["10:30"], 0),
+        ("10：30", ["10:30"], 1),
+        ("time: 10:30", ["Time 10:30."], 1),
+        ("57", ["5-7"], 0),
+        ("5–7", ["5-7"], 1),  # an en dash
+        ("−5", ["-5"], 1),  # the sign of mathematics
+        ("covid-19", ["covid19"], 1),
         ("1,000", ["1000"], 1),
+        ("$12,345,678.90", ["12345678.90"], 1),
+        ("25", ["2,5"], 0),
+        ("2,5", ["2,5."], 1),
+        ("1234,567", ["1234567"], 0),
+        ("1,0000", ["10000"], 0),
+        ("1,2,300", ["12300", "1,2300"], 0),
+        ("0.5,100", ["0.5100"], 0),
+        ("B+", ["B-"], 0),
+        ("B", ["B+", "B-"], 0),
+        ("A-", ["A", "-", "A+"], 0),
+        ("the grade A-.", ["grade a-"], 1),
+        ("AB+", ["AB-", "AB"], 0),
+        ("- a dog", ["dog"], 1),
+        ("X-ray", ["xray"], 1),
         ("a", ["the"], 0),
         ("A", ["a"], 1),
         ("?", ["!"], 0),
@@ -38,7 +71,11 @@ def test_no_answers_match_nothing() -> None:
 
 
 def test_normal_form_is_stable() -> None:
-    for text in (" The T-shirt. ", "a", "-2.5 m", "tape_dispenser, an apple"):
+    texts = (
+        " The T-shirt. ", "a", "-2.5 m", "tape_dispenser, an apple", "A-, B+", "1,000,00", "x*.5",
+        "(-$.5)", "1,000,000", "10：30–11", "C++",
+    )  # fmt: skip
+    for text in texts:
         assert normalize(normalize(text)) == normalize(text)
 
 
@@ -50,6 +87,13 @@ def test_profiles(prediction: str, answer: str, lmms: int, vlmevalkit: int) -> N
     item = [Item(prediction, (answer,))]
     assert get_metric("exact_match", "lmms-eval").of(item)["score"] == lmms
     assert get_metric("exact_match", "vlmevalkit").of(item)["score"] == vlmevalkit
+
+
+def test_the_time_grows_with_the_length_alone() -> None:
+    for text in ("!" * 200_000, "1," * 200_000, "-" * 200_000, "1,000" * 100_000, "a+" * 100_000):
+        began = time.process_time()
+        normalize(text)
+        assert time.process_time() - began < 5
 
 
 def test_explanation() -> None:

@@ -30,6 +30,7 @@ _RESULTS = (
     ("questionId", "answer"),
     ("image_id", "caption"),
 )
+_SPELLINGS = {"question_id": "questionId", "questionId": "question_id", "image_id": "imageId"}
 _PREDICTED = ("pred", "predicted", "predicted_answer", "response", "output", "model_answer")
 _ACCEPTED = (
     "`vqa predict` writes a line of JSON with id and prediction for each row; read, too, are lists "
@@ -51,15 +52,16 @@ def read_predictions(
 ) -> dict[RowId, Prediction]:
     """Read predictions by id.
 
-    An id that none of `rows` has, but for its type (7 against "7"), gets the row's. Raises
-    InputError where the file holds no predictions, and with file and line for a row that is none
-    and for an id that comes twice.
+    An id that none of `rows` has, but for its type (7 against "7"), gets the row's. A prediction by
+    a column that rows have beside their ids is that of each row with its value there. Raises
+    InputError where the file holds no predictions, with file and line for a row that is none and
+    for an id that comes twice, and where it is unclear to which row a prediction belongs.
     """
     path = Path(path)
     predictions, names = _by_id(path, *_rows(path))
     if not predictions:
         raise InputError(f"{path} holds no predictions: {_ACCEPTED}")
-    return _as_in(rows, _renamed(rows, predictions, names))
+    return _as_in(rows, _renamed(path, rows, predictions, names))
 
 
 def read_begun(path: str | PathLike[str]) -> dict[RowId, Prediction]:
@@ -95,14 +97,13 @@ def _by_id(
     path: Path,
     rows: Iterator[tuple[int, dict[str, Any]]],
     forms: Sequence[tuple[str, str]],
-) -> tuple[dict[RowId, Prediction], set[str]]:
-    """Return the predictions by id, and the names of the columns that the ids stand in."""
+) -> tuple[dict[RowId, Prediction], dict[RowId, str]]:
+    """Return the predictions by id, and the name of the column that each id stands in."""
     predictions: dict[RowId, Prediction] = {}
-    names = set()
+    names: dict[RowId, str] = {}
     for number, row in rows:
         where = f"{path}:{number}"
         name, column = _form(row, forms)
-        names.add(name)
         key = _key(row.get(name))
         if key is None:
             raise InputError(f"{where}: no {name}, or one that is neither text nor whole number")
@@ -111,6 +112,7 @@ def _by_id(
                 f"{where}: the {name} {key!r} is there twice; keep one of the rows, or where the "
                 f"data repeats it, too, call its second row {f'{key}#2'!r}"
             )
+        names[key] = name
         text = row.get(column)
         if column == "answer":
             _check_predicted(row, where)
@@ -163,18 +165,64 @@ def _probability(row: Mapping[str, Any], where: str) -> float | None:
 
 
 def _renamed(
-    rows: Sequence[Example], predictions: dict[RowId, Prediction], names: set[str]
+    path: Path,
+    rows: Sequence[Example],
+    predictions: dict[RowId, Prediction],
+    names: dict[RowId, str],
 ) -> dict[RowId, Prediction]:
     """Name the predictions as the rows, where rows have the predictions' column beside their ids.
 
     Two columns number the same rows in different ways: an `id` 1 may be the `question_id` 2. What
-    none of the rows has there is no row's, even where its number is the `id` of one.
+    none of the rows has there is no row's, even where its number is the `id` of one; only where
+    that is so of all numbers of questions, they are taken for ids. Those of pictures never are.
     """
-    (name, *others) = names
-    ids = {str(_key(row.extra.get(name))): row.id for row in rows}
-    if others or len(ids) < len(rows) or not ids.keys() & set(map(str, predictions)):
-        return predictions
-    return {ids.get(str(key), f"{name} {key}"): given for key, given in predictions.items()}
+    columns: dict[str, dict[str, list[Example]]] = {}
+    for name in set(names.values()):
+        values = [key for key, of_key in names.items() if of_key == name]
+        column = _by_value(rows, name)
+        if any(str(value).strip() in column for value in values):
+            columns[name] = column
+        elif column and name == "image_id":
+            raise InputError(
+                f"{path}: no row of the data has its image_id {values[0]!r}, or any other of its; "
+                "where these are ids of rows, call that column id, and the text prediction"
+            )
+    renamed: dict[RowId, Prediction] = {}
+    for key, prediction in predictions.items():
+        name, ids = names[key], [key]
+        if name in columns:
+            of_value = columns[name].get(str(key).strip(), [])
+            _check_alike(path, f"{name} {key!r}", of_value)
+            ids = [row.id for row in of_value] or [f"{name} {key}"]
+        for id in ids:
+            if id in renamed:
+                raise InputError(f"{path}: two predictions of the row {id!r}; leave one of them")
+            renamed[id] = prediction
+    return renamed
+
+
+def _by_value(rows: Sequence[Example], name: str) -> dict[str, list[Example]]:
+    """Return the rows by what they have in a column beside their ids; of a picture, several."""
+    by_value: dict[str, list[Example]] = {}
+    for row in rows:
+        value = _key(row.extra.get(name, row.extra.get(_SPELLINGS.get(name, name))))
+        if value is not None:
+            by_value.setdefault(str(value), []).append(row)
+    return by_value
+
+
+def _check_alike(path: Path, value: str, rows: Sequence[Example]) -> None:
+    """Raise InputError where one prediction would answer rows that ask different things."""
+    for row in rows[1:]:
+        if _asked(row) != _asked(rows[0]):
+            raise InputError(
+                f"{path}: it has one prediction for the {value}, but the rows {rows[0].id!r} and "
+                f"{row.id!r} of it ask different things; write id and prediction for each row"
+            )
+
+
+def _asked(row: Example) -> tuple[Any, ...]:
+    return row.images, row.system, row.earlier, row.question, row.extra.get("choices")
 
 
 def _as_in(

@@ -1,9 +1,16 @@
 """Exact match: is the prediction one of the accepted answers, spelling rules aside?
 
 The rules are those of SQuAD (Rajpurkar et al. 2016): lower case, no punctuation, no articles (a,
-an, the), single spaces. Three differences: `_` is a space (DAQUAR joins words with it), a point
-between digits and a minus before one stay (2.5 is not 25), and a text of which nothing would be
-left (`a`, `?`) is compared as it is.
+an, the), single spaces. Three differences: `_` is a space (DAQUAR joins words with it), a text of
+which nothing would be left (`a`, `?`) is compared as it is, and marks stay without which it would
+be another number or grade:
+
+- `.`, `/`, `:` and `-` between digits: 2.5 is not 25, nor 1/2 12, 10:30 1030 or 5-7 57;
+- `,` between digits, unless it groups thousands: 2,5 is not 25, but 1,000 is 1000;
+- `-` and `.` at the beginning of a number: neither -5 nor .5 is 5;
+- `+` and `-` at the end of a single letter, and of AB: B+ is not B- (grades, blood groups).
+
+Dashes and the minus sign are read as `-`, and full-width marks as those of ASCII.
 
 Profiles, which keep articles and spaces:
 
@@ -25,8 +32,15 @@ from collections.abc import Callable, Sequence
 
 from vqa.metrics.metric import NO_PREDICTION, Item, Metric, compared_as, count_texts, mean_metric
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_INNER = re.compile(r"(?<=\d)\.(?=\d)|(?<!\S)-(?=\d)")
+_ARTICLES = re.compile(r"\b(a|an|the)\b(?![+-])")  # A- is a grade
+_AS_ASCII = str.maketrans("：，．／－‐‑‒–—―−", ":,./--------")
+_THOUSANDS = re.compile(r"(?<!\d)(?<!\d[.,])\d{1,3}(?:,\d{3})+(?!\d)")
+# Marks that stay are groups: before a number, behind other marks only; in it; behind a letter
+_STAYS = re.compile(
+    r"(?<!\S)[^\w\s.-]*(?:(-)[^\w\s.-]*)?(\.)?(?=\d)"
+    r"|(?<=\d)([.,/:-])(?=\d)"
+    r"|(?:(?<=\b[^\W\d])|(?<=\bab))([+-])(?!\w)"
+)
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 Form = Callable[[str], str]  # a text -> the form in which it is compared
@@ -52,8 +66,9 @@ def normalize(text: str) -> str:
     'tshirt'
     """
     text = unicodedata.normalize("NFC", text).lower().replace("_", " ").strip()
-    inner = {match.start() for match in _INNER.finditer(text)}
-    plain = "".join(c for i, c in enumerate(text) if i in inner or not _is_punctuation(c))
+    marked = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text.translate(_AS_ASCII))
+    stay = {match.start(n) for match in _STAYS.finditer(marked) for n in range(1, 5)}
+    plain = "".join(c for i, c in enumerate(marked) if i in stay or not _is_punctuation(c))
     return " ".join(_ARTICLES.sub(" ", plain).split()) or text
 
 
