@@ -4,6 +4,7 @@ import io
 import json
 import os
 import threading
+from base64 import b64encode
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -41,6 +42,28 @@ def test_a_run_is_answered_in_the_background(batches: Batches, folder: str) -> N
     assert answers(batches, run)[6] == "(0, 255, 0)"
     about = json.loads(Path(f"{batches.store.predictions(run)}.run.json").read_text())
     assert about["settings"]["max_new_tokens"] == 9 and about["data"]["file"] == "my rows.jsonl"
+
+
+def test_the_first_picture_that_is_there_shows_where_all_lie(batches: Batches) -> None:
+    embedded = f"data:image/png;base64,{b64encode(png('white')).decode()}"
+    images = (embedded, "gone.png", "red.png", "blue.png")
+    lines = [{"image": image, "question": "What?"} for image in images]
+    data = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+    for folder in ("photos/", ""):
+        key = batches.start("ann", "rows.jsonl", io.BytesIO(data), pictures(folder))
+        batches.wait(key)
+        run = batches.run("ann", key)
+        assert (run.rows, run.errors) == (4, 1)
+        assert [*answers(batches, run).values()] == [
+            "(255, 255, 255)", None, "(255, 0, 0)", "(0, 0, 255)",
+        ]  # fmt: skip
+
+
+def test_the_search_for_the_first_picture_heeds_the_limit(batches: Batches) -> None:
+    bad = io.BytesIO(b'{"image": "red.png"}\n' * 3 + questions(1).getvalue() + b"no json\n" * 9)
+    for data in (questions(6, image="cat.png"), bad):
+        with pytest.raises(InputError, match="more than 5 rows"):
+            batches.start("ann", "a.jsonl", data, pictures("photos/"), limits=Limits(rows=5))
 
 
 def test_progress_stop_and_go_on(batches: Batches, painter: Painter) -> None:

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -17,6 +17,7 @@ from typing import IO, Any
 import psutil
 
 from vqa.answering import Answerer, SamplingParams, SupportsIdentity
+from vqa.batches.picture_root import find_root
 from vqa.batches.quotas import Limits, RowQuota
 from vqa.batches.run_store import ACTIVE, BadLine, Run, RunStore, State
 from vqa.batches.unpack import unpack
@@ -26,7 +27,6 @@ from vqa.data import read
 from vqa.data.embedded_pictures import DiskQuota, store_pictures_in
 from vqa.data.formats.probe import probe_file
 from vqa.data.identity import sha256
-from vqa.data.picture_files import is_hidden
 from vqa.data.row_reader import BadRow, BadRows, Notice
 from vqa.data.unique_ids import RepeatedIds
 from vqa.errors import InputError, VQAError
@@ -228,8 +228,11 @@ class Batches:
 
         try:
             with store_pictures_in(self.store.inside(run), quota):
-                run = run.model_copy(update={"images": str(self._root(run))})
                 images = self.store.images(run)
+                if not Path(run.images).is_absolute():  # an uploaded zip
+                    images = find_root(data, images, lambda: RowQuota(run.name, limits))
+                    inside = str(images.relative_to(self.store.folder(run)))
+                    run = run.model_copy(update={"images": inside})
                 for example in read(
                     data, images, need_answers=False, bad=note_bad, notice=notices.append
                 ):
@@ -261,20 +264,6 @@ class Batches:
                 ),
             }
         )
-
-    def _root(self, run: Run) -> Path:
-        """Return the folder of uploaded pictures, or the only one in it, where one was packed."""
-        top = self.store.images(run)
-        if Path(run.images).is_absolute():
-            return top
-        inner = [path for path in top.iterdir() if path.is_dir() and not is_hidden(path.name)]
-        for root in (top, *(inner if len(inner) == 1 else ())):
-            rows = read(self.store.data(run), root, need_answers=False, bad=lambda _: None)
-            with closing(rows):  # type: ignore[type-var]
-                first = next((row for row in rows if row.images), None)
-            if first is not None and os.path.isfile(first.images[0]):
-                return root.relative_to(self.store.folder(run))
-        return Path(run.images)
 
     def without_paths(self, run: Run, message: str) -> str:
         """Take the server's paths out of a message: files are called as their owner knows them."""

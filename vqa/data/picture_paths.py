@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -25,8 +26,9 @@ def under(root: Path) -> Callable[[str], Path]:
     """Return a function that makes `root / name` of a name; it raises ValueError outside `root`.
 
     A `file:` URL is its path. A name that is no file as it stands is read without the white space
-    around it and with backslashes as separators, as Windows writes them. Other addresses and paths
-    with a drive are refused.
+    around it and with backslashes as separators, as Windows writes them, and its letters with marks
+    as one character or as several (Macs), whichever is there. Other addresses and paths with a
+    drive are refused.
 
     The function caches what it reads about folders: of a million names in one folder each is
     resolved, but not each folder above it.
@@ -37,7 +39,7 @@ def under(root: Path) -> Callable[[str], Path]:
 
     @lru_cache(_CACHED)
     def inside(name: str) -> Path:
-        path = root / _file_name(root, name)
+        path = _on_disk(root, _file_name(root, name))
         folder, last = os.path.split(path)
         real = os.path.join(real_folder(folder), last)
         if last == ".." or os.path.islink(real):
@@ -70,6 +72,25 @@ def _file_name(root: Path, name: str) -> str:
     return plain.replace("\\", os.sep)
 
 
+def _on_disk(root: Path, name: str) -> Path:
+    """Return the path of a name, each part of it in the Unicode form in which it is there."""
+    path = root / name
+    if name.isascii() or os.path.lexists(path):
+        return path
+    path = root
+    for part in Path(name).parts:
+        forms = (path / form for form in _forms(part))
+        path = next((form for form in forms if os.path.lexists(form)), path / part)
+    return path
+
+
+def _forms(name: str) -> list[str]:
+    """List a name as it is and in the forms that look the same."""
+    if name.isascii():
+        return [name]
+    return [name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)]
+
+
 def picture_names(root: Path) -> Callable[[str | int, str], str]:
     """Return a function that names a picture of an id: the first name that lies below `root`.
 
@@ -78,9 +99,11 @@ def picture_names(root: Path) -> Callable[[str | int, str], str]:
 
     @lru_cache(_CACHED)
     def name(key: str | int, part: str) -> str:
-        if os.path.isfile(root / str(key)):
-            return str(key)
-        names = _names(key, part)
+        forms = _forms(str(key))
+        for form in forms:
+            if os.path.isfile(root / form):
+                return form
+        names = [*_names(key, part), *(n for form in forms[1:] for n in _names(form, part))]
         return with_any_ending(root, names) or f"{names[0]}.jpg"
 
     return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def _rows(folder: Path, options: ReadOptions) -> Iterator[NumberedRow]:
         options.notice(left_out)
     number = 0
     for class_name, paths in classes.items():
-        answer = class_name.replace("_", " ").strip()
+        # Macs write a letter and its mark as two characters; others write one
+        answer = unicodedata.normalize("NFC", class_name.replace("_", " ").strip())
         for path in paths:
             number += 1
             name = path.relative_to(folder).as_posix()
