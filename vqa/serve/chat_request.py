@@ -81,7 +81,7 @@ class ChatMessage(Body):
 
         A picture between texts stands there; pictures before the text, as models know it from
         training, have no place. So do pictures behind it where there are no others: many clients
-        write the text first, and mean nothing by it.
+        write the text first, and mean nothing by it. A line break parts two texts, as in data.
         """
         pieces: list[str] = []  # of text, a picture between two
         before: list[Image] = []
@@ -90,8 +90,8 @@ class ChatMessage(Body):
             if isinstance(part, ImagePart):
                 (placed if pieces else before).append(next(images))
                 pieces += [""] if pieces else []
-            elif pieces:
-                pieces[-1] += part.text
+            elif part.text and pieces:
+                pieces[-1] += f"\n{part.text}" if pieces[-1] else part.text
             elif part.text:
                 pieces.append(part.text)
         if not before and not any(pieces[1:]):
