@@ -76,6 +76,27 @@ def test_the_commonest_answer_is_first(tmp_path: Path, named: str | None) -> Non
     assert row.answers[0] == "yes" and sorted(row.answers) == sorted(POLL)
 
 
+@pytest.mark.parametrize(
+    "nobody",
+    [[""] * 10, ["", None], [], "", {"answer": [""] * 10}, [{"answer": ""}, {"answer": None}]],
+)
+def test_answers_that_nobody_gave(tmp_path: Path, nobody: object) -> None:
+    asked = {"image": "a.jpg", "question": "Which brand?"}
+    path = put(tmp_path, lines(asked | {"answers": nobody}))
+    assert only(path, need_answers=False).answers == ()
+    good, bad = bad_of(path)
+    assert not good and [row.reason for row in bad] == ["answer is missing or empty"]
+
+
+def test_empty_answers_among_others(tmp_path: Path) -> None:
+    asked = {"image": "a.jpg", "question": "Which color?"}
+    path = put(tmp_path, lines(asked | {"answers": ["", "red", " ", None, "red"]}))
+    assert only(path).answers == ("red", "red")
+    polled = [{"answer": answer} for answer in ("", "", "", "red", "blue", "red")]
+    path = put(tmp_path, lines(asked | {"answers": polled}))
+    assert only(path).answers == ("red", "blue", "red")
+
+
 def test_vizwiz(tmp_path: Path) -> None:
     answers = [{"answer": "unanswerable", "answer_confidence": "yes"}] * 3
     answers += [{"answer": "soda", "answer_confidence": "maybe"}] * 7

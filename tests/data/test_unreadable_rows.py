@@ -110,7 +110,7 @@ def test_a_list_that_ends_too_early_says_so(tmp_path: Path) -> None:
         (b"a.png,What?", "2 cells"),
         (b'a.png,"What?,cat', "quote"),
         (b'a.png,"What"s?,cat', "quote"),
-        (b"a.png," + b"x" * 200_000 + b",cat", "field"),
+        (b"a.png," + b"x" * 1_000_001 + b",cat", "1,000,001 characters"),
     ],
 )
 @pytest.mark.parametrize("place", [0, 1, 2])

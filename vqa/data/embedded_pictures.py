@@ -19,6 +19,9 @@ from vqa.utils.files import atomic_write
 
 _BLOCK = 4096  # bytes that the smallest file takes on the disk, and a directory
 _PIXEL = 8  # bytes at most: 16 bits in four channels
+# How JPEG, PNG, GIF, WebP and BMP begin in base64.
+_BASE64 = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "Qk0", "Qk1", "Qk2", "Qk3")
+_SHORTEST = 100  # characters of a picture in base64
 
 
 @dataclass
@@ -118,3 +121,14 @@ def from_data_url(url: str) -> bytes:
         return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError("a data: URL is not base64") from None
+
+
+def from_base64(text: str) -> bytes | None:
+    """Decode a picture that stands in a file as base64 alone; None for any other text."""
+    if len(text) <= _SHORTEST or not text.lstrip().startswith(_BASE64):
+        return None
+    try:
+        data = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return data if signatures.detect_format(data[: signatures.HEAD_BYTES]) is not None else None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqa.data.cell_values import time_of_milliseconds
+from vqa.data.choices import ChoiceConventions, Meanings
 from vqa.data.example import Columns
-from vqa.data.published_columns import numbers_choice
+from vqa.data.published_columns import answers_about_choices
 
 _FIRST_DAY, _LAST_DAY = 10**11, 4_102_444_800_000  # milliseconds from 1970 to 1973 and to 2100
 _SECOND = 1000
@@ -36,7 +37,8 @@ class TimesAsAnswers:
 class FileConventions:
     """Conventions of a file, which no row tells alone."""
 
-    numbers_choices: bool = False  # answers are numbers of choices, from 0
+    # what answers mean where there are choices
+    choices: ChoiceConventions = field(default_factory=ChoiceConventions)
     times: frozenset[str] = frozenset()  # columns of times as milliseconds after 1970
     times_as_answers: TimesAsAnswers | None = None
 
@@ -47,11 +49,11 @@ class FileConventions:
         pandas writes times into JSON as numbers. A column holds times where all numbers in it are
         whole seconds between 1973 and 2100 and are not all as round as amounts of money.
         """
-        numbered = False
+        about_choices: list[Meanings] = []
         numbers: dict[str, list[float]] = {}
         other: set[str] = set()  # columns with numbers that are no times
         for row in rows:
-            numbered = numbered or numbers_choice(row)
+            about_choices += answers_about_choices(row)
             for name, value in row.items():
                 if isinstance(value, bool) or not isinstance(value, int | float):
                     continue
@@ -68,7 +70,7 @@ class FileConventions:
         }
         first = next((numbers[name][0] for name in _ANSWERS if name in times), None)
         answers = None if first is None else TimesAsAnswers(first, time_of_milliseconds(first))
-        return cls(numbered, frozenset(times), answers)
+        return cls(ChoiceConventions.infer(about_choices), frozenset(times), answers)
 
     def with_times(self, row: Columns) -> Columns:
         """Write the times of a row as text."""

@@ -5,8 +5,8 @@
   `multiple_choice_answer` where that is among the commonest. `direct_answers` (A-OKVQA) are the
   answers of a row without choices.
 - `options`, or columns `A`, `B` and so on (MMBench), are `choices`. Of these the answer may be the
-  number from 0 (ScienceQA; `correct_choice_idx` of A-OKVQA) or the letter (MMBench); trained on is
-  its text, for the model sees neither numbers nor letters. A letter stays one where the question
+  number from 0 (ScienceQA; `correct_choice_idx` of A-OKVQA), the letter (MMBench) or the key (ARC);
+  trained on is its text, for the model sees none of them. A letter stays one where the question
   lists its choices by letters.
 - A picture may be named by `image_id` or `imageId` alone (TextVQA, GQA, COCO). Several may have
   columns of their own, `image_1` and so on (MMMU).
@@ -16,14 +16,20 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from string import ascii_uppercase
 from typing import Any
 
-from vqa.data.cell_values import SCALAR, to_text
+from vqa.data.cell_values import SCALAR, normalize
+from vqa.data.choices import (
+    ChoiceConventions,
+    Meanings,
+    choice_at,
+    choice_text,
+    meanings,
+    take_choices,
+)
 from vqa.data.example import Columns
 from vqa.data.literals import literal
 
@@ -32,7 +38,7 @@ _PICTURE_IDS = ("image_id", "imageId")
 _CAPTIONS = ("captions", "caption")
 _NUMBERED = re.compile(r"image_([1-9])")
 CAPTION_QUESTION = "Describe the image."
-_LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
+_OF_CHOICES = re.compile(r"choices|options|answers?|question|prompt|completion|[A-Z]")
 
 
 def own_id(row: Columns) -> Any:
@@ -67,36 +73,43 @@ def picture_id(row: Columns) -> str | int | None:
     return key if isinstance(key, str | int) and not isinstance(key, bool) else None
 
 
-def flatten(row: Columns, numbered: bool) -> Columns:
+def flatten(row: Columns, conventions: ChoiceConventions) -> Columns:
     """Make the flat row of a published one; `row` has no missing values.
 
-    `numbered`: a number among the choices is that of a choice, as elsewhere in the file, and not
-    the choice of that text. Raises ValueError for the number of no choice.
+    `conventions`: what the file's answers mean. Raises ValueError for the number of no choice.
     """
     row = dict(row)
     row.pop(_id_name(row), None)
+    row = _asked(row)
+    _name_captions(row)
+    choices = take_choices(row)
+    if choices is not None:
+        row["choices"] = choices.texts
+    named_answer = row.pop("multiple_choice_answer", None)
+    answers = _answers(row)
+    if named_answer is not None or _are_objects(row.get("answers")):
+        answers = commonest_first(answers, named_answer)
+    if choices and (number := row.pop("correct_choice_idx", None)) is not None:
+        answers = [choice_at(number, choices)]
+    elif choices:
+        question = str(row.get("question"))
+        answers = [choice_text(answer, choices, conventions, question) for answer in answers]
+    if answers:
+        row.pop("answer", None)
+        row["answers"] = answers
+    elif _are_objects(row.get("answers")) and _have_answers(row["answers"]):
+        row.pop("answers")  # nobody gave any
+    return row
+
+
+def _asked(row: Columns) -> Columns:
+    """Name prompt and completion question and answer; drop `nan` beside lettered columns."""
     if "question" not in row and isinstance(row.get("prompt"), str):
         row["question"] = row.pop("prompt")
         if "completion" in row:
             row["answer"] = row.pop("completion")
     if "A" in row and "B" in row:
         row = {name: value for name, value in row.items() if value != "nan"}
-    _name_captions(row)
-    choices = _choices(row)
-    if choices is not None:
-        row["choices"] = choices
-    named_answer = row.pop("multiple_choice_answer", None)
-    answers = _answers(row)
-    if named_answer is not None or _are_objects(row.get("answers")):
-        answers = commonest_first(answers, named_answer)
-    if choices and (number := row.pop("correct_choice_idx", None)) is not None:
-        answers = [_choice_at(number, choices)]
-    elif choices:
-        question = str(row.get("question"))
-        answers = [_choice_text(answer, choices, numbered, question) for answer in answers]
-    if answers:
-        row.pop("answer", None)
-        row["answers"] = answers
     return row
 
 
@@ -107,14 +120,19 @@ def _name_captions(row: Columns) -> None:
         row["question"], row["answers"] = CAPTION_QUESTION, row.pop(name)
 
 
-def numbers_choice(row: Columns) -> bool:
-    """Return whether the answer of a row is a whole number that is none of its choices."""
+def answers_about_choices(row: Columns) -> list[Meanings]:
+    """Return what the answers of a row with choices may mean; `row` is as in its file."""
     try:
-        choices = _choices(dict(row)) or []
-        answers = _answers(row) if choices else []
-        return any(_whole(a) is not None and to_text(a) not in choices for a in answers)
+        row = {name: normalize(value) for name, value in row.items() if _OF_CHOICES.fullmatch(name)}
+        row = _asked(row)
+        choices = take_choices(row)
+        if choices is None:
+            return []
+        row["choices"] = choices.texts
+        question = str(row.get("question"))
+        return [meanings(answer, choices, question) for answer in _answers(row)]
     except ValueError:  # reported when the row is read
-        return False
+        return []
 
 
 def commonest_first(answers: Sequence[Any], preferred: object = None) -> list[Any]:
@@ -145,13 +163,18 @@ def _answers(row: Columns) -> list[Any]:
     if not isinstance(accepted, list):
         accepted = [] if accepted in (None, "") else [accepted]
     texts = [item.get("answer") if isinstance(item, dict) else item for item in accepted]
-    return [text for text in texts if text is not None]
+    return [text for text in texts if text is not None and text != ""]
 
 
 def _are_objects(answers: object) -> bool:
     return isinstance(answers, dict) or (
         isinstance(answers, list) and bool(answers) and all(isinstance(a, dict) for a in answers)
     )
+
+
+def _have_answers(objects: dict[str, Any] | list[dict[str, Any]]) -> bool:
+    listed = objects if isinstance(objects, list) else [objects]
+    return all("answer" in each for each in listed)
 
 
 def _texts(text: str) -> list[Any] | None:
@@ -163,79 +186,3 @@ def _texts(text: str) -> list[Any] | None:
     if not isinstance(texts, list) or not any(texts):
         return None
     return texts if all(isinstance(item, str | None) for item in texts) else None
-
-
-def _choices(row: Columns) -> list[str] | None:
-    """Return the choices of a row as texts; take columns of other names that hold them out."""
-    name = "choices" if row.get("choices") is not None else "options"
-    choices = row.get(name)
-    if choices is None and "A" not in row:
-        return None
-    if isinstance(choices, str):
-        choices = literal(choices)
-    if isinstance(choices, dict):  # {"text": [...], "label": [...]}, or {"A": ..., "B": ...}
-        texts = choices.get("text")
-        if not isinstance(texts, list):
-            texts = [choices[name] for name in sorted(choices, key=_choice_order)]
-        choices = texts
-    if name == "choices" and not isinstance(choices, list):
-        return None
-    letters: list[str] = []
-    if not isinstance(choices, list):
-        letters = [letter for letter in ascii_uppercase if row.get(letter) is not None]
-        if len(letters) < 2 or "".join(letters) not in ascii_uppercase or letters[0] != "A":
-            return None
-        choices = [row[letter] for letter in letters]
-    if not choices or not all(isinstance(item, str | int | float) for item in choices):
-        return None
-    for letter in letters:
-        row.pop(letter)
-    if name == "options" and not letters:
-        row.pop(name)
-    return list(map(to_text, choices))
-
-
-def _choice_text(answer: Any, choices: list[str], numbered: bool, question: str) -> Any:
-    """Return the text of the choice that an answer numbers or letters; else the answer itself."""
-    number = _whole(answer)
-    if number is None and isinstance(answer, str) and answer.isdecimal() and answer not in choices:
-        return _choice_at(answer, choices)  # a number that was written as a text
-    if number is not None:
-        if not numbered and to_text(answer) in choices:
-            return to_text(answer)
-        return _choice_at(number, choices)
-    match = _LETTER.fullmatch(answer) if isinstance(answer, str) else None
-    if match is None or answer in choices:
-        return answer
-    place = ascii_uppercase.index(match[1].upper())
-    if place >= len(choices) or choices.count(choices[place]) > 1 or _lists_letters(question):
-        return answer
-    return choices[place]
-
-
-def _lists_letters(question: str) -> bool:
-    marks = r"\s?[).:\]*\uff0e\u3001\uff1a\uff09]|\s[-\u2013\u2014]\s"  # Chinese ones, too
-    opening = r"^|[\s(\[*\uff08]"
-    return all(re.search(rf"(?:{opening}){letter}(?:{marks})", question) for letter in "AB")
-
-
-def _choice_order(name: Any) -> tuple[float, str]:
-    """Order the names of choices: by number, then by letter."""
-    text = str(name)
-    return (int(text) if text.isdecimal() else math.inf, text)
-
-
-def _choice_at(number: Any, choices: list[str]) -> str:
-    place = int(number) if isinstance(number, str) and number.isdecimal() else _whole(number)
-    if place is None or not 0 <= place < len(choices):
-        raise ValueError(
-            f"the answer {number!r} is none of the {len(choices)} choices, nor the number of one "
-            f"(from 0)"
-        )
-    return choices[place]
-
-
-def _whole(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        return None
-    return int(value)

@@ -6,8 +6,8 @@ Every format is brought to one flat row: `image` (or `images`) is a path or a li
 answer; other columns are `extra`. `image_places`, of the row or of an earlier turn, is a list of
 the characters of the question at which an `<image>` begins that stands for a picture; other
 `<image>` are text, and pictures without a place stand before the question. Where a file holds
-pictures themselves, an image is bytes, a `data:` URL, or `{"bytes", "path"}` as in the data sets of
-the Hugging Face hub.
+pictures themselves, an image is bytes, a `data:` URL, base64 alone (MMBench), or
+`{"bytes", "path"}` as in the data sets of the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ from typing import Any
 
 from vqa.data import published_columns, unsupported_media
 from vqa.data.cell_values import SCALAR, check_text, normalize, to_text, trim
-from vqa.data.embedded_pictures import from_data_url, picture_path, store_picture
+from vqa.data.embedded_pictures import (
+    from_base64,
+    from_data_url,
+    picture_path,
+    store_picture,
+)
 from vqa.data.example import KNOWN, PLACES, Columns, EarlierTurn, Example
 from vqa.data.file_conventions import FileConventions, TimesAsAnswers
 from vqa.data.picture_files import LeftOut
@@ -119,7 +124,7 @@ def read_examples(
             unsupported_media.check_row(row)
             row = published_columns.join_pictures(row)
             flat = normalize_row(row if flatten is None else flatten(row))
-            flat = published_columns.flatten(flat, conventions.numbers_choices)
+            flat = published_columns.flatten(flat, conventions.choices)
             picture = published_columns.picture_id(flat)
             if picture is not None:
                 flat["image"] = picture_name(picture, str(flat.get("split", "")))
@@ -257,17 +262,13 @@ def _answers(row: Columns) -> tuple[str, ...]:
     if answer is not None and answers is not None:
         raise ValueError("both answer and answers; keep one")
     accepted = answer if answers is None else answers
-    if accepted is None or accepted == "":
-        return ()
     texts = []
     for text in accepted if isinstance(accepted, list) else [accepted]:
         if isinstance(text, SCALAR):
             texts.append(to_text(text))
         elif text is not None:
             raise ValueError("answers must be texts")
-    if not all(texts):
-        raise ValueError("answer is missing or empty")
-    return tuple(texts)
+    return tuple(filter(None, texts))  # one that nobody gave may be empty, or null
 
 
 def _images(row: Columns, needed: bool) -> list[Any]:
@@ -307,7 +308,7 @@ def _bytes_or_path(image: object) -> object:
         image = image.get("bytes") or image.get("path")
     if isinstance(image, str) and image[:5].lower() == "data:":
         return from_data_url(image)
-    return image
+    return (from_base64(image) or image) if isinstance(image, str) else image
 
 
 def _earlier(row: Columns) -> tuple[EarlierTurn, ...]:

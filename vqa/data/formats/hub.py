@@ -11,6 +11,7 @@ from typing import Any
 
 from vqa.data.example import Columns, Example
 from vqa.data.formats.arrow_rows import rows_of
+from vqa.data.formats.class_labels import ClassLabels
 from vqa.data.formats.probe import FileProbe
 from vqa.data.formats.table_rows import read_rows
 from vqa.data.row_reader import ReadOptions
@@ -83,13 +84,17 @@ def _only_split(data: Any, name: str) -> Any:
 
 
 def _rows(data: Any, name: str) -> Iterator[Columns | ValueError]:
-    """Yield the rows as they are stored: of pictures, sound and videos `{bytes, path}`."""
+    """Yield the rows as they are stored: of pictures, sound and videos `{bytes, path}`.
+
+    Of classes, which are stored as numbers, it yields the names.
+    """
     import pyarrow
 
+    classes = ClassLabels(data.features.to_dict())
     try:
         for table in data.with_format("arrow").iter(_AT_ONCE):
             for batch in table.to_batches():
-                yield from rows_of(batch, validated=False)
+                yield from map(classes.named, rows_of(batch, validated=False))
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{name}: cannot be read as a data set ({_line(error)})") from error
 

@@ -14,6 +14,7 @@ from vqa.data.embedded_pictures import picture_store
 from vqa.data.example import PLACES, Columns, Example
 from vqa.data.formats import flat_json
 from vqa.data.formats.arrow_rows import rows_of
+from vqa.data.formats.class_labels import ClassLabels
 from vqa.data.formats.parquet_pages import ColumnChunk, plan_reading, row_groups
 from vqa.data.formats.probe import FileProbe
 from vqa.data.formats.table_rows import read_rows
@@ -56,6 +57,7 @@ def _rows(path: Path) -> Iterator[NumberedRow]:
             written_as_json = [
                 field.name for field in file.schema_arrow if (field.metadata or {}).get(_JSON)
             ]
+            classes = ClassLabels.of_metadata(file.schema_arrow.metadata)
             number = 0
             chunks = row_groups(pages)
             for group in range(file.num_row_groups):
@@ -63,6 +65,7 @@ def _rows(path: Path) -> Iterator[NumberedRow]:
                 try:
                     for row in _group_rows(path, file, group, next(chunks, []), pages):
                         number += 1
+                        row = classes.named(row)
                         if isinstance(row, dict):
                             row |= {name: _of_json(row[name]) for name in written_as_json}
                         yield number, row

@@ -41,7 +41,8 @@ _WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[-+][0-9]+)?|-?inf")
 _LONGEST_NUMBER = 40
 _CELLS = 100_000  # of a row
-_REREAD = 2 << 20  # characters of a file that are parsed a second time, behind what is damaged
+_LINES = 1 << 20  # characters of a row besides its longest line, which may hold a picture
+_REREAD = 16 << 20  # characters of a file that are parsed a second time, behind what is damaged
 _MISSING = frozenset({"", "nan", "NaN", "None", "<NA>", "NaT"})  # as programs write them
 _PICTURES = frozenset({"image", "images"})
 _TEXTS = frozenset({"question", "system"}) | _PICTURES
@@ -85,7 +86,8 @@ class _Rows:
     """Parses a table row by row; what is wrong with one leaves the others as they are.
 
     After a row that cannot be parsed, reading goes on with its second line: where a quote is not
-    closed, all that follows would belong to one cell.
+    closed, all that follows would belong to one cell. A cell may be as large as a row, for pictures
+    stand in cells, but only one line of a row is as long as that.
     """
 
     def __init__(self, file: IO[str], mark: str) -> None:
@@ -94,13 +96,14 @@ class _Rows:
         self._reread: deque[tuple[int, str]] = deque()
         self._room = _REREAD
         self._row_lines: list[tuple[int, str]] = []  # the lines of the row at hand
-        self._length = self._cells = 0  # characters and cells of them
+        self._length = self._longest = self._cells = 0  # characters and cells of them
         self._damage = ""  # what is wrong with one of them
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | ValueError]]:
         reader = self._reader()
         while True:
-            self._row_lines, self._length, self._cells, self._damage = [], 0, 0, ""
+            self._row_lines, self._damage = [], ""
+            self._length = self._longest = self._cells = 0
             try:
                 row = next(reader)
             except StopIteration:
@@ -124,6 +127,7 @@ class _Rows:
                 yield number, row
 
     def _reader(self) -> Iterator[list[str]]:
+        csv.field_size_limit(max(ROW, csv.field_size_limit()))  # of the whole process
         return csv.reader(self._feed(), delimiter=self._mark, strict=True)
 
     def _feed(self) -> Iterator[str]:
@@ -135,8 +139,11 @@ class _Rows:
             line = line.removeprefix("\ufeff")  # of a file that was put behind another
             self._row_lines.append((number, line))
             self._length += len(line)
+            self._longest = max(self._longest, len(line))
             if self._length > ROW:
                 raise too_long()
+            if self._length - self._longest > _LINES:  # a cell that goes on to the file's end
+                raise csv.Error(f"{self._length:,} characters in {len(self._row_lines):,} lines")
             self._cells += line.count(self._mark)
             if self._cells > _CELLS:
                 raise ValueError(f"a row of more than {_CELLS:,} cells, which is not read")
