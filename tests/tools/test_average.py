@@ -82,6 +82,15 @@ def test_the_mean_of_runs_with_hints_is_asked_with_hints(adapter: Path) -> None:
             average(runs, adapter.parent / "other")
 
 
+def test_a_pattern_that_one_config_leaves_out_and_the_other_has_empty_is_the_same(
+    adapter: Path,
+) -> None:
+    run, exported = moved(adapter, "a", 0), moved(adapter, "b", 0)
+    configure(exported, rank_pattern=None, alpha_pattern=None, use_dora=None)
+    average([run, exported], adapter.parent / "mean")
+    assert (adapter.parent / "mean" / WEIGHTS).is_file()
+
+
 def test_what_cannot_be_averaged_is_refused(adapter: Path) -> None:
     run, other = moved(adapter, "a", 0), moved(adapter, "b", 0)
     out = adapter.parent / "mean"

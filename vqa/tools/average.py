@@ -76,9 +76,12 @@ def _check_adapter(run: str) -> str:
 
 
 def _config(run: str) -> dict[str, Any]:
-    """Read the values of `_ALIKE` in the adapter's config, lists of names in one order."""
+    """Read the values of `_ALIKE` in the adapter's config, lists of names in one order.
+
+    What an exported adapter leaves out, a run has as an empty pattern or false.
+    """
     config = read_object(Path(run) / _CONFIG)
-    values = {key: config.get(key) for key in _ALIKE}
+    values = {key: config.get(key) or None for key in _ALIKE}
     return {key: sorted(v) if isinstance(v, list) else v for key, v in values.items()}
 
 
