@@ -48,6 +48,29 @@ def test_a_picture_in_a_cell(tmp_path: Path, mark: str, start: str) -> None:
     assert [row.images for row in names] == [(str(row.images[0]),) for row in rows]
 
 
+def test_a_picture_by_the_index_of_an_earlier_row(tmp_path: Path) -> None:
+    """As MMBench's tables repeat a picture; a number that is no such index stays a path."""
+    one, two = picture(), picture("JPEG")
+    images = [encoded(one), "7", encoded(two), "1000008", " 7", "9", "3.jpg"]
+    rows = [
+        f"{index}\t{image}\tWhat?\tcat\tdog\tB\n"
+        for index, image in zip([7, 1000007, 1000008, 8, 2, 3, 4], images, strict=True)
+    ]
+    put(tmp_path, "", "3.jpg")
+    path = put(tmp_path, "index\timage\tquestion\tA\tB\tanswer\n" + "".join(rows))
+    good = list(read(path))
+    assert [Path(row.images[0]).read_bytes() for row in good[:5]] == [one, one, two, two, one]
+    assert [row.images[0] for row in good[5:]] == [tmp_path / "9", tmp_path / "3.jpg"]
+    names = list(read(path, need_images=False))
+    assert [row.images[0] for row in names[:5]] == [str(row.images[0]) for row in good[:5]]
+
+
+def test_an_index_without_pictures_in_cells_stays_a_path(tmp_path: Path) -> None:
+    put(tmp_path, "", "1")
+    rows = [{"index": n, "image": "1", "question": "What?", "answer": "x"} for n in (1, 2)]
+    assert [row.images[0] for row in read(put(tmp_path, lines(*rows)))] == [tmp_path / "1"] * 2
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WebP", "BMP"])
 def test_base64_alone(tmp_path: Path, form: str) -> None:
     data = picture(form, 20)

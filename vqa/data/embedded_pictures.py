@@ -123,9 +123,14 @@ def from_data_url(url: str) -> bytes:
         raise ValueError("a data: URL is not base64") from None
 
 
+def is_like_base64(text: str) -> bool:
+    """Return whether a text begins as a picture in base64 does, and is as long as one."""
+    return len(text) > _SHORTEST and text.lstrip().startswith(_BASE64)
+
+
 def from_base64(text: str) -> bytes | None:
     """Decode a picture that stands in a file as base64 alone; None for any other text."""
-    if len(text) <= _SHORTEST or not text.lstrip().startswith(_BASE64):
+    if not is_like_base64(text):
         return None
     try:
         data = base64.b64decode(text.strip(), validate=True)

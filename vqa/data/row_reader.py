@@ -7,7 +7,8 @@ answer; other columns are `extra`. `image_places`, of the row or of an earlier t
 the characters of the question at which an `<image>` begins that stands for a picture; other
 `<image>` are text, and pictures without a place stand before the question. Where a file holds
 pictures themselves, an image is bytes, a `data:` URL, base64 alone (MMBench), or
-`{"bytes", "path"}` as in the data sets of the Hugging Face hub.
+`{"bytes", "path"}` as in the data sets of the Hugging Face hub. Where it is base64 alone, a later
+row with the same picture may have the `index` of the row that holds it instead (MMBench).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from vqa.data.cell_values import SCALAR, check_text, normalize, to_text, trim
 from vqa.data.embedded_pictures import (
     from_base64,
     from_data_url,
+    is_like_base64,
     picture_path,
     store_picture,
 )
@@ -102,6 +104,7 @@ def read_examples(
     ids = UniqueIds(options.own_ids, options.notice)
     inside = under(options.root) if options.need_images else None
     picture_name = picture_names(options.root)
+    by_index: dict[str, str | Path] = {}  # pictures that stand in rows with an `index`
     following = iter(rows)
     first = beginning(following, _BEGINNING)
     conventions = FileConventions.infer(
@@ -128,7 +131,13 @@ def read_examples(
             picture = published_columns.picture_id(flat)
             if picture is not None:
                 flat["image"] = picture_name(picture, str(flat.get("split", "")))
+            image = flat.get("image")
+            holds_picture = isinstance(image, str) and is_like_base64(image)
+            if by_index and not holds_picture and isinstance(image, (str, int)):
+                flat["image"] = by_index.get(str(image).strip(), image)
             example = make_example(key, flat, inside, options.need_answers, number)
+            if holds_picture and "index" in flat:
+                by_index[str(flat["index"])] = example.images[0]
             unsupported_media.check_pictures(example.images)
         except ValueError as error:
             if options.note_id is None:
@@ -289,6 +298,8 @@ def _picture(image: object, inside: Callable[[str], Path]) -> Path:
     image = _bytes_or_path(image)
     if isinstance(image, bytes):
         return store_picture(image)
+    if isinstance(image, Path):  # of an earlier row, stored
+        return image
     if not isinstance(image, str) or not image.strip() or "\0" in image:
         raise ValueError("image must be a path or a list of paths")
     return inside(image)
@@ -299,7 +310,7 @@ def _name(image: object) -> str | None:
     image = _bytes_or_path(image)
     if isinstance(image, bytes):
         return str(picture_path(image))
-    return image if isinstance(image, str) else None
+    return str(image) if isinstance(image, (str, Path)) else None
 
 
 def _bytes_or_path(image: object) -> object:
