@@ -5,12 +5,13 @@ an, the), single spaces. Three differences: `_` is a space (DAQUAR joins words w
 which nothing would be left (`a`, `?`) is compared as it is, and marks stay without which it would
 be another number or grade:
 
-- `.`, `/`, `:` and `-` between digits: 2.5 is not 25, nor 1/2 12, 10:30 1030 or 5-7 57;
-- `,` between digits, unless it groups thousands: 2,5 is not 25, but 1,000 is 1000;
+- any between digits: 2.5 is not 25, nor 1/2 12, 10:30 1030, 5-7 57, 6'2 62 or 2^3 23; but a `,`
+  that groups thousands goes: 1,000 is 1000;
 - `-` and `.` at the beginning of a number: neither -5 nor .5 is 5;
 - `+` and `-` at the end of a single letter, and of AB: B+ is not B- (grades, blood groups).
 
-Dashes and the minus sign are read as `-`, and full-width marks as those of ASCII.
+Dashes and the minus sign are read as `-`, curved apostrophes and the sign for feet as `'`, and
+full-width marks as those of ASCII.
 
 Profiles, which keep articles and spaces:
 
@@ -33,12 +34,12 @@ from collections.abc import Callable, Sequence
 from vqa.metrics.metric import NO_PREDICTION, Item, Metric, compared_as, count_texts, mean_metric
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b(?![+-])")  # A- is a grade
-_AS_ASCII = str.maketrans("：，．／－‐‑‒–—―−", ":,./--------")
+_AS_ASCII = str.maketrans("：，．／－‐‑‒–—―−’‘′", ":,./--------'''")
 _THOUSANDS = re.compile(r"(?<!\d)(?<!\d[.,])\d{1,3}(?:,\d{3})+(?!\d)")
 # Marks that stay are groups: before a number, behind other marks only; in it; behind a letter
 _STAYS = re.compile(
     r"(?<!\S)[^\w\s.-]*(?:(-)[^\w\s.-]*)?(\.)?(?=\d)"
-    r"|(?<=\d)([.,/:-])(?=\d)"
+    r"|(?<=\d)([^\w\s])(?=\d)"
     r"|(?:(?<=\b[^\W\d])|(?<=\bab))([+-])(?!\w)"
 )
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
