@@ -34,7 +34,7 @@ from vqa.utils import fingerprint
 from vqa.utils.progress import track
 
 # Part of the identity of cached tokens: raise it when prompts or masks are made in another way.
-_TOKENS_VERSION = 7
+_TOKENS_VERSION = 8
 
 
 @dataclass(frozen=True)

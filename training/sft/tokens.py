@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from training.sft.packing import EncodedExample
 from vqa.data.example import EarlierTurn, Example
-from vqa.data.file_conventions import TimesAsAnswers
+from vqa.data.file_conventions import NumbersOfChoices, TimesAsAnswers
 from vqa.data.picture_files import LeftOut
 from vqa.data.row_reader import BadRow, Notice
 from vqa.data.unique_ids import RepeatedIds
@@ -40,7 +40,7 @@ _EXAMPLE_STARTS = "example_starts"  # [R + 1] int64: the bytes where they begin
 
 ReadRows = Callable[[Callable[[BadRow], None], Callable[[Notice], None]], Iterable[Example]]
 _NOTICES: dict[str, Callable[..., Notice]] = {
-    kind.__name__: kind for kind in (LeftOut, RepeatedIds, TimesAsAnswers)
+    kind.__name__: kind for kind in (LeftOut, NumbersOfChoices, RepeatedIds, TimesAsAnswers)
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from vqa.data.answer_counts import AnswerCounts
 from vqa.data.example import PLACES, Example
-from vqa.data.file_conventions import TimesAsAnswers
+from vqa.data.file_conventions import NumbersOfChoices, TimesAsAnswers
 from vqa.data.picture_check import PictureCheck
 from vqa.data.picture_files import LeftOut
 from vqa.data.reading import read
@@ -113,6 +113,10 @@ class Report:
             "times_as_answers": [
                 {"file": str(file), "number": times.number, "time": times.time}
                 for file, times in self.notices if isinstance(times, TimesAsAnswers)
+            ],
+            "numbers_of_choices": [
+                {"file": str(file), "number": first.number, "text": first.text}
+                for file, first in self.notices if isinstance(first, NumbersOfChoices)
             ],
             "answers": [{"answer": answer, "rows": rows} for answer, rows in self.answers],
             "different_answers": self.different_answers,

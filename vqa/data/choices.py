@@ -41,6 +41,8 @@ class Meanings(NamedTuple):
     pointer: Pointer | None = None
     pointed: int | None = None
     named: int | None = None
+    answer: str = ""
+    pointed_text: str = ""  # of the choice that it points at
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class ChoiceConventions:
         """
         pointing: set[Pointer | None] = set()
         naming: set[Pointer | None] = set()
-        for pointer, pointed, named in answers:
+        for pointer, pointed, named, *_ in answers:
             if pointed is not None and named is None:
                 pointing.add(pointer)
             elif pointed is None and named is not None:
@@ -150,7 +152,7 @@ def meanings(answer: Any, choices: Choices, question: str) -> Meanings:
         twice = pointed is not None and texts.count(texts[pointed]) > 1
         if twice or _lists_letters(question):
             return Meanings()
-    return Meanings(pointer, pointed, named)
+    return Meanings(pointer, pointed, named, text, "" if pointed is None else texts[pointed])
 
 
 def choice_text(
@@ -160,7 +162,7 @@ def choice_text(
 
     Raises ValueError for a number of no choice.
     """
-    pointer, pointed, named = meanings(answer, choices, question)
+    pointer, pointed, named, *_ = meanings(answer, choices, question)
     if conventions.prefers(pointer):
         place = pointed if pointed is not None or pointer == "number" else named
     else:

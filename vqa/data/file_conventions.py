@@ -34,6 +34,37 @@ class TimesAsAnswers:
 
 
 @dataclass(frozen=True)
+class NumbersOfChoices:
+    """The first answer of a file that is the number of a choice, where no first row's is 0.
+
+    So the file may count its choices from 1; they are read as counted from 0.
+    """
+
+    number: str
+    text: str  # of the choice
+
+    @classmethod
+    def of(cls, answers: Iterable[Meanings], preferred: bool) -> NumbersOfChoices | None:
+        """Return the first of such answers; `preferred` are numbers that are some choice's text."""
+        numbers = [
+            meant for meant in answers
+            if meant.pointer == "number" and meant.pointed is not None
+            and (preferred or meant.named is None)
+        ]  # fmt: skip
+        if not numbers or not all(meant.pointed for meant in numbers):
+            return None
+        return cls(numbers[0].answer, numbers[0].pointed_text)
+
+    def line_about(self, path: Path) -> str:
+        """One line for people."""
+        return (
+            f"{path}: answers that are numbers are those of choices counted from 0, first "
+            f"{self.number} as {self.text!r}; where the first choice has number 1, write the texts "
+            "of choices as answers"
+        )
+
+
+@dataclass(frozen=True)
 class FileConventions:
     """Conventions of a file, which no row tells alone."""
 
@@ -41,6 +72,7 @@ class FileConventions:
     choices: ChoiceConventions = field(default_factory=ChoiceConventions)
     times: frozenset[str] = frozenset()  # columns of times as milliseconds after 1970
     times_as_answers: TimesAsAnswers | None = None
+    numbers_of_choices: NumbersOfChoices | None = None
 
     @classmethod
     def infer(cls, rows: Iterable[Columns]) -> FileConventions:
@@ -70,7 +102,9 @@ class FileConventions:
         }
         first = next((numbers[name][0] for name in _ANSWERS if name in times), None)
         answers = None if first is None else TimesAsAnswers(first, time_of_milliseconds(first))
-        return cls(ChoiceConventions.infer(about_choices), frozenset(times), answers)
+        choices = ChoiceConventions.infer(about_choices)
+        numbers_of_choices = NumbersOfChoices.of(about_choices, choices.numbers)
+        return cls(choices, frozenset(times), answers, numbers_of_choices)
 
     def with_times(self, row: Columns) -> Columns:
         """Write the times of a row as text."""

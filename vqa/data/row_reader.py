@@ -32,7 +32,7 @@ from vqa.data.embedded_pictures import (
     store_picture,
 )
 from vqa.data.example import KNOWN, PLACES, Columns, EarlierTurn, Example
-from vqa.data.file_conventions import FileConventions, TimesAsAnswers
+from vqa.data.file_conventions import FileConventions, NumbersOfChoices, TimesAsAnswers
 from vqa.data.picture_files import LeftOut
 from vqa.data.picture_paths import picture_names, under
 from vqa.data.row_limits import ID, REASON, beginning
@@ -47,7 +47,7 @@ _NAMES, _LONG_NAME = 4096, 100  # cached names, as files have the same in every 
 _UNNAMED = re.compile(r"\s*|Unnamed: \d+(\.\d+)?(_level_\d+)?|__index_level_\d+__")
 
 # Notes about a whole file or folder of which rows are good; `line_about` writes one as a line.
-Notice = RepeatedIds | LeftOut | TimesAsAnswers
+Notice = RepeatedIds | LeftOut | TimesAsAnswers | NumbersOfChoices
 
 # The number of a row, and its columns or what is wrong with it.
 NumberedRow = tuple[int, Columns | ValueError]
@@ -110,8 +110,9 @@ def read_examples(
     conventions = FileConventions.infer(
         _renamed(drop_missing(r), options.columns) for _, r in first if isinstance(r, dict)
     )
-    if conventions.times_as_answers is not None:
-        options.notice(conventions.times_as_answers)
+    for notice in (conventions.times_as_answers, conventions.numbers_of_choices):
+        if notice is not None:
+            options.notice(notice)
     first.reverse()
     for place, (number, row) in enumerate(chain(_popped(first), following)):
         key: str | int | None = None
