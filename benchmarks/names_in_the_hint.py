@@ -3,8 +3,9 @@
     python benchmarks/names_in_the_hint.py --data MIX/val/unseen_names.jsonl --images MIX
 
 Counts the rows whose hint begins with an accepted name, and the right answers among these and among
-the others. The first number is the classifier's own accuracy, a bound of what reading its names can
-give; the second says how far the language model makes use of it.
+the others, for each word that says how sure the classifier is of that name. The first number is the
+classifier's own accuracy, a bound of what reading its names can give; the second says how far the
+language model makes use of it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from transformers.utils.logging import disable_progress_bar
@@ -29,7 +30,15 @@ from vqa.models.checkpoints import load
 from vqa.utils.progress import track
 
 BATCH = 32
-_FIRST = re.compile(r"\[names: \w+ ([^,;\]]+)")  # as `vqa.inputs.hints.names_block` writes it
+_FIRST = re.compile(r"\[names: (\w+) ([^,;\]]+)")  # as `vqa.inputs.hints.names_block` writes it
+
+
+class Asked(NamedTuple):
+    """What came of a row."""
+
+    sure: str  # how sure the classifier is of its likeliest name, in the hint's word
+    hinted: bool  # that name is accepted
+    answered: bool  # the model's answer is
 
 
 def main(
@@ -44,41 +53,44 @@ def main(
     try:
         examples = list(read(data, images))[:rows]
         engine = LocalEngine(load(model, adapter=adapter), max_batch=BATCH)
-        pairs: list[tuple[bool, bool]] = []
+        asked: list[Asked] = []
         for start in track(range(0, len(examples), BATCH), "asking", "batches", None):
-            pairs += right(engine, examples[start : start + BATCH])
+            asked += ask_all(engine, examples[start : start + BATCH])
     except VQAError as error:
         raise SystemExit(f"names_in_the_hint.py: {error}") from error
-    named = [answered for hinted, answered in pairs if hinted]
-    others = [answered for hinted, answered in pairs if not hinted]
-    typer.echo(
-        f"{len(pairs)} rows, {sum(named) + sum(others)} answered rightly\n"
-        f"hint begins with an accepted name: {len(named)}, answered rightly {sum(named)}\n"
-        f"others: {len(others)}, answered rightly {sum(others)}"
-    )
+    typer.echo(f"{len(asked)} rows, {sum(row.answered for row in asked)} answered rightly")
+    for hinted, title in ((True, "hint begins with an accepted name"), (False, "others")):
+        of_title = [row for row in asked if row.hinted == hinted]
+        typer.echo(f"{title}: {count(of_title)}")
+        for sure in dict.fromkeys(row.sure for row in of_title):
+            typer.echo(f"  {sure or 'no name'}: {count([r for r in of_title if r.sure == sure])}")
 
 
-def right(engine: LocalEngine, examples: Sequence[Example]) -> list[tuple[bool, bool]]:
-    """Say of each row whether the hint's first name is accepted, and whether the answer is."""
+def count(rows: Sequence[Asked]) -> str:
+    """Say how many rows there are and how many answers of them are right."""
+    return f"{len(rows)}, answered rightly {sum(row.answered for row in rows)}"
+
+
+def ask_all(engine: LocalEngine, examples: Sequence[Example]) -> list[Asked]:
+    """Ask rows of one picture each; raises InputError for others."""
     requests = []
     for row in examples:
         if len(row.images) != 1:
             raise InputError(f"row {row.id}: one picture is expected, {len(row.images)} are there")
         message = Message("user", row.question, (load_image(row.images[0]),))
         requests.append(Request((message,), SamplingParams(max_new_tokens=16)))
-    return [
-        (
-            exact_match(first_name(answer.hints), row.answers) == 1,
-            exact_match(answer.text, row.answers) == 1,
-        )
-        for row, answer in zip(examples, engine.answer(requests), strict=True)
-    ]
+    rows = []
+    for row, answer in zip(examples, engine.answer(requests), strict=True):
+        sure, name = first_name(answer.hints)
+        hinted, answered = (exact_match(text, row.answers) == 1 for text in (name, answer.text))
+        rows.append(Asked(sure, hinted, answered))
+    return rows
 
 
-def first_name(hints: Sequence[str]) -> str:
-    """Return the likeliest name of a picture's hint; empty where there is none."""
+def first_name(hints: Sequence[str]) -> tuple[str, str]:
+    """Return how sure the likeliest name of a picture's hint is, and the name; empty for none."""
     match = _FIRST.match(hints[0]) if hints else None
-    return match[1] if match else ""
+    return (match[1], match[2]) if match else ("", "")
 
 
 if __name__ == "__main__":
