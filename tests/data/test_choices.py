@@ -162,7 +162,7 @@ def test_no_answer_stops_the_reading(tmp_path: Path, answer: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "told"),
+    ("answers", "expected"),
     [
         ([1, 2], ("1", "a dog")),
         (["2"], ("2", "a bird")),
@@ -171,24 +171,24 @@ def test_no_answer_stops_the_reading(tmp_path: Path, answer: object) -> None:
         (["B", "C"], None),
     ],
 )
-def test_it_is_told_that_choices_are_counted_from_0(
-    tmp_path: Path, answers: list[object], told: tuple[str, str] | None
+def test_a_notice_says_that_choices_are_counted_from_0(
+    tmp_path: Path, answers: list[object], expected: tuple[str, str] | None
 ) -> None:
     """Where no answer is 0, since then a file may count from 1."""
     rows = [FLAT | {"choices": ["a cat", "a dog", "a bird"], "answer": it} for it in answers]
     noticed: list[Any] = []
     path = put(tmp_path, lines(*rows))
     assert len(list(read(path, notice=noticed.append))) == len(answers)
-    assert [(notice.number, notice.text) for notice in noticed] == ([told] if told else [])
-    if told:
+    assert [(notice.number, notice.text) for notice in noticed] == ([expected] if expected else [])
+    if expected:
         assert noticed[0].line_about(path) == (
             f"{path}: answers that are numbers are those of choices counted from 0, first "
-            f"{told[0]} as {told[1]!r}; where the first choice has number 1, write the texts of "
-            "choices as answers"
+            f"{expected[0]} as {expected[1]!r}; where the first choice has number 1, write the "
+            "texts of choices as answers"
         )
 
 
-def test_numbers_that_are_texts_of_choices_are_not_told_of(tmp_path: Path) -> None:
+def test_numbers_that_are_texts_of_choices_have_no_notice(tmp_path: Path) -> None:
     rows = [FLAT | {"choices": ["1", "2", "3"], "answer": "2"}] * 2
     noticed: list[Any] = []
     assert [row.answers for row in read(put(tmp_path, lines(*rows)), notice=noticed.append)] == [
