@@ -9,6 +9,7 @@ import pytest
 
 from tests.data.written import bad_of, lines, put
 from vqa.data import read
+from vqa.data.check import check
 from vqa.data.convert import convert
 
 FLAT: dict[str, Any] = {"image": "a.png", "question": "Which?"}
@@ -195,3 +196,9 @@ def test_numbers_that_are_texts_of_choices_have_no_notice(tmp_path: Path) -> Non
         ("2",)
     ] * 2
     assert not noticed
+
+
+def test_the_check_reports_numbers_of_choices(tmp_path: Path) -> None:
+    path = put(tmp_path, lines(FLAT | {"choices": ["a cat", "a dog"], "answer": 1}))
+    report = check(path, tmp_path).to_json()
+    assert report["numbers_of_choices"] == [{"file": str(path), "number": "1", "text": "a dog"}]
