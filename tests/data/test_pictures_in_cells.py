@@ -8,6 +8,7 @@ import io
 import random
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -63,6 +64,26 @@ def test_a_picture_by_the_index_of_an_earlier_row(tmp_path: Path) -> None:
     assert [row.images[0] for row in good[5:]] == [tmp_path / "9", tmp_path / "3.jpg"]
     names = list(read(path, need_images=False))
     assert [row.images[0] for row in names[:5]] == [str(row.images[0]) for row in good[:5]]
+
+
+@pytest.mark.parametrize("ending", ["tsv", "csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    "kind", [int, float]
+)  # pandas makes floats of numbers where one is missing
+def test_such_an_index_as_pandas_writes_it(tmp_path: Path, ending: str, kind: type) -> None:
+    image = encoded(picture("JPEG", 40))
+    table = pd.DataFrame({"index": [241, 1000241], "image": [image, "241"],
+                          "question": "What?", "answer": "x"})  # fmt: skip
+    table["index"] = table["index"].astype(kind)
+    path = tmp_path / f"data.{ending}"
+    if ending == "parquet":
+        table.to_parquet(path)
+    elif ending == "jsonl":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        table.to_csv(path, sep="\t" if ending == "tsv" else ",", lineterminator="\r\n")
+    one, two = read(path)
+    assert one.images == two.images
 
 
 def test_an_index_without_pictures_in_cells_stays_a_path(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def read_examples(
                 flat["image"] = by_index.get(str(image).strip(), image)
             example = make_example(key, flat, inside, options.need_answers, number)
             if holds_picture and "index" in flat:
-                by_index[str(flat["index"])] = example.images[0]
+                by_index[str(_whole(flat["index"]))] = example.images[0]
             unsupported_media.check_pictures(example.images)
         except ValueError as error:
             if options.note_id is None:
@@ -167,9 +167,13 @@ def _own_id(row: Columns, number: int) -> str | int:
         raise ValueError("id is neither a text nor a whole number")
     if isinstance(key, str) and len(key) > ID:
         raise ValueError(f"the id has {len(key):,} characters; at most {ID:,} are read")
-    if isinstance(key, float):  # a table's program makes 1.0 of 1 where a cell is empty
-        return int(key) if key.is_integer() else to_text(key)
-    return key
+    key = _whole(key)
+    return to_text(key) if isinstance(key, float) else key
+
+
+def _whole(value: Any) -> Any:
+    """Make 1 of 1.0, which a table's program makes of it where a cell of the column is empty."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def make_example(
